@@ -1,0 +1,44 @@
+// Transformer: the forward pass of every decoder family, written once over Device's ops.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "backend/device.h"
+#include "base/digest.h"
+#include "model/model_file.h"
+
+namespace inferd {
+
+// The weights of one model on one device, and the step over them. Engine thread only. Owns its
+// weights and scratch; the device outlives it. The ModelFile is not needed after Load.
+class Transformer {
+ public:
+  struct Options {
+    int32_t rows_max = 512;        // most rows of a step
+    int32_t logit_rows_max = 256;  // most rows whose logits a step wants
+  };
+  // Packs every tensor on the device, releasing the file's pages behind it.
+  static StatusOr<std::unique_ptr<Transformer>> Load(Device& device,
+                                                     const ModelFile& file,
+                                                     const Options& options);
+  ~Transformer();
+
+  // Queues the step. batch.n_rows() <= rows_max and logit_rows.size() <= logit_rows_max, which the
+  // caller guarantees. Results are in logits() once the device is synchronized.
+  void Forward(const ForwardBatch& batch, DeviceState& state);
+  const DeviceTensor& logits() const;
+
+  const ModelConfig& config() const;
+  int64_t weight_bytes() const;
+  // SHA-256 over the device's contract and every choice in the config that changes numbers.
+  Digest numerics_id() const;
+
+ private:
+  struct Layer;
+  struct Impl;
+  explicit Transformer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inferd
