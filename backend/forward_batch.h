@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <vector>
 
@@ -11,9 +10,6 @@
 #include "base/sampling_params.h"
 
 namespace inferd {
-
-// A block table entry of a block that was given back because it lies behind the window.
-inline constexpr BlockIndex kNoBlock = std::numeric_limits<BlockIndex>::max();
 
 // Consecutive positions of one sequence. Its rows are [first_row, first_row + n_rows) of the batch
 // and compute positions [start, start + n_rows); everything before `start` is in the KV cache.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 
 namespace inferd {
@@ -35,6 +36,8 @@ using SequenceId = Id<struct SequenceIdTag, uint64_t>;
 using TokenId = int32_t;
 // A KV block of one state group, as an index into that group's pool.
 using BlockIndex = uint32_t;
+// A block table entry of a block that was given back because it lies behind the window.
+inline constexpr BlockIndex kNoBlock = std::numeric_limits<BlockIndex>::max();
 
 // Tokens in a KV block, an attention tile and a prefix-cache unit, on every device.
 inline constexpr int kBlockTokens = 64;
