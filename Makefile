@@ -1,0 +1,68 @@
+# One verb for each need; the recipes live in tools/ and in CMakePresets.json.
+# `make demo` and `make test` need nothing but a Debian 12 machine: they install what is missing.
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+TARGET ?= gguf
+SECONDS_MAX ?= 60
+
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+.PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
+        bench-peer fuzz results clean
+
+help:            ## show the verbs
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:           ## install what the build needs (Debian packages, Rust where there is none)
+	@tools/setup.sh
+
+build: setup     ## build with ASan and UBSan
+	@tools/build.sh dev
+
+release: setup   ## build optimised
+	@tools/build.sh release
+
+demo: release    ## a real model answers over gRPC
+	@tools/demo.sh
+
+run: release     ## serve the demo model on loopback until interrupted
+	@tools/demo.sh --serve
+
+test: setup      ## build and run every test
+	@tools/test.sh
+
+check: build     ## fast tests, source rules, format
+	@tools/tidy.py
+	@tools/format.sh --check
+	@ctest --test-dir build/dev -L unit --output-on-failure -j $(JOBS)
+
+tidy:            ## source rules: layers, banned words, READMEs, sizes
+	@tools/tidy.py
+
+format-check:    ## is everything formatted?
+	@tools/format.sh --check
+
+fix:             ## format everything
+	@tools/format.sh
+
+lint: setup      ## clang -Wthread-safety and clang-tidy over all sources (minutes)
+	@tools/lint.sh
+
+golden: release  ## compare with the committed goldens of independent implementations
+	@tools/golden.sh
+
+bench: release   ## measure what the figures table asks for
+	@tools/bench.sh
+
+bench-peer: release  ## measure against llama.cpp on the same file
+	@tools/bench_peer.sh
+
+fuzz: setup      ## fuzz one parser: make fuzz TARGET=gguf SECONDS_MAX=1800
+	@tools/fuzz.sh $(TARGET) $(SECONDS_MAX)
+
+results:         ## every figure measured here beside its bar
+	@tools/results.py show
+
+clean:           ## remove build outputs (not the cache of downloads)
+	rm -rf build

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds and runs every test: the dev preset (ASan, UBSan), the optimised build for tests with real
+# models and other people's clients, ThreadSanitizer for what has threads. Ends with one summary.
+# usage: tools/test.sh [dev|release|tsan ...]   (default: all three)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+presets=("$@")
+[ ${#presets[@]} -gt 0 ] || presets=(dev release tsan)
+jobs=$(nproc)
+mkdir -p build/test
+
+for model in smollm2 gemma3; do
+  tools/get_model.py "$model" >/dev/null || echo "test: $model is not here; its tests will skip"
+done
+
+# Runs ctest for one preset; keeps the JUnit report; a failure is counted, not fatal.
+failed_presets=0
+run() {
+  preset=$1
+  shift
+  echo "test: running $preset"
+  ctest --test-dir "build/$preset" --output-on-failure -j "$jobs" \
+    --output-junit "$PWD/build/test/$preset.xml" "$@" || failed_presets=$((failed_presets + 1))
+}
+
+for preset in "${presets[@]}"; do
+  case $preset in
+    dev)
+      tools/build.sh dev
+      run dev -LE 'model|interop'
+      ;;
+    release)
+      tools/build.sh release
+      run release -L 'model|interop|golden|invariance|conformance'
+      ;;
+    tsan)
+      tools/build.sh tsan tsan_tests
+      run tsan -L 'scheduler|engine|daemon|cpu|base'
+      ;;
+    *)
+      echo "test: unknown preset $preset; dev, release or tsan" >&2
+      exit 2
+      ;;
+  esac
+done
+
+tools/summary.py "${presets[@]}"
+exit $((failed_presets > 0))
