@@ -109,11 +109,14 @@ MappedFile::~MappedFile() {
 
 void MappedFile::Release(std::span<const std::byte> range) const {
   static const auto kPage = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto start = (reinterpret_cast<uintptr_t>(range.data()) + kPage - 1) / kPage * kPage;
-  const auto end = reinterpret_cast<uintptr_t>(range.data() + range.size()) / kPage * kPage;
-  if (end > start) {
-    madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED);
+  // Only whole pages inside the range: its first and last page may hold other data.
+  const auto address = reinterpret_cast<uintptr_t>(range.data());
+  const uintptr_t skip = (kPage - address % kPage) % kPage;
+  if (range.size() < skip + kPage) {
+    return;
   }
+  const uintptr_t length = (range.size() - skip) / kPage * kPage;
+  madvise(const_cast<std::byte*>(range.data()) + skip, length, MADV_DONTNEED);
 }
 
 }  // namespace inferd

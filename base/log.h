@@ -1,6 +1,7 @@
 // Logging: one JSON object a line on stderr. Never prompt text, never secrets.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -8,7 +9,7 @@
 
 namespace inferd {
 
-enum class LogLevel { kDebug, kInfo, kWarning, kError };
+enum class LogLevel : uint8_t { kDebug, kInfo, kWarning, kError };
 
 // A field of a log line; names are snake_case. Values are written as JSON strings.
 using LogField = std::pair<std::string_view, std::string>;

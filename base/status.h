@@ -37,9 +37,9 @@ inline Status Annotate(const Status& status, std::string_view context) {
 }
 
 namespace status_internal {
-inline const Status& AsStatus(const Status& status) { return status; }
+inline Status AsStatus(const Status& status) { return status; }
 template <typename T>
-const Status& AsStatus(const StatusOr<T>& result) {
+Status AsStatus(const StatusOr<T>& result) {
   return result.status();
 }
 }  // namespace status_internal
