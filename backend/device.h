@@ -76,12 +76,14 @@ struct LinearArgs {
 };
 
 // In place on the q part of qkv [rows, n_heads*dk + n_kv_heads*dk + n_kv_heads*dv]: norm if
-// q_norm, then rope; k the same, appended with v to the KV cache at each row's position.
+// q_norm, then rope; k the same, appended with v to the KV cache at each row's position. A layer
+// that reads another layer's KV (attention->source_layer != layer) has q alone: qkv is
+// [rows, n_heads*dk], k_norm is null and nothing is appended.
 struct RopeAppendKvArgs {
   DeviceTensor* qkv = nullptr;
   const AttentionConfig* attention = nullptr;
-  const DeviceVector* q_norm = nullptr;  // with k_norm, iff attention->qk_norm
-  const DeviceVector* k_norm = nullptr;
+  const DeviceVector* q_norm = nullptr;  // iff attention->qk_norm
+  const DeviceVector* k_norm = nullptr;  // iff attention->qk_norm and the layer owns its KV
   float epsilon = 0.0f;
   int32_t layer = 0;
   DeviceState* state = nullptr;
@@ -89,7 +91,7 @@ struct RopeAppendKvArgs {
 
 // out [rows, n_heads*dv]: softmax(cap(scale * q·k)) · v over the keys each row may see.
 struct PagedAttentionArgs {
-  const DeviceTensor* qkv = nullptr;  // q part as RopeAppendKv left it
+  const DeviceTensor* qkv = nullptr;  // q part as RopeAppendKv left it; its stride is qkv->cols()
   const AttentionConfig* attention = nullptr;
   int32_t layer = 0;  // the layer whose KV is read is attention->source_layer
   const DeviceState* state = nullptr;
@@ -125,7 +127,8 @@ class Device {
   virtual void BeginStep(const ForwardBatch& batch) = 0;
 
   // out [rows, d_model] = scale * the embedded tokens of the batch. The table is a loaded linear
-  // [vocab, d_model] of one part, so that tied models hold it once.
+  // [vocab, d_model] of one part, so that tied models hold it once; its bias, if any, is the
+  // logits' and is not added here.
   virtual void Embed(const DeviceLinear& table, float scale, DeviceTensor& out) = 0;
   virtual void RmsNorm(const RmsNormArgs& args) = 0;
   virtual void Linear(const LinearArgs& args) = 0;

@@ -1,6 +1,7 @@
 // Transformer: the forward pass of every decoder family, written once over Device's ops.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -22,6 +23,14 @@ class Transformer {
   static StatusOr<std::unique_ptr<Transformer>> Load(Device& device,
                                                      const ModelFile& file,
                                                      const Options& options);
+  // The same from a config and its tensors, wherever they lie. `release` (may be empty) is called
+  // for each tensor once the device has packed it.
+  static StatusOr<std::unique_ptr<Transformer>> Load(
+      Device& device,
+      const ModelConfig& config,
+      const ModelWeights& weights,
+      const Options& options,
+      const std::function<void(const TensorView&)>& release = {});
   ~Transformer();
 
   // Queues the step. batch.n_rows() <= rows_max and logit_rows.size() <= logit_rows_max, which the
@@ -31,11 +40,10 @@ class Transformer {
 
   const ModelConfig& config() const;
   int64_t weight_bytes() const;
-  // SHA-256 over the device's contract and every choice in the config that changes numbers.
-  Digest numerics_id() const;
+  // NumericsId of the device's contract and this config.
+  const Digest& numerics_id() const;
 
  private:
-  struct Layer;
   struct Impl;
   explicit Transformer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
