@@ -11,17 +11,10 @@
 #include "base/vocabulary_spec.h"
 #include "model/gguf.h"
 #include "model/model_config.h"
+#include "model/model_description.h"
 #include "model/model_weights.h"
 
 namespace inferd {
-
-// What a caller may choose when a model is opened. Each choice that changes numbers is part of the
-// numerics id.
-struct ModelOptions {
-  // Positions to serve; 0: what the file declares. Above the file's own is refused. Long-rope
-  // models take their long factors iff this exceeds the original context.
-  int64_t context_tokens_max = 0;
-};
 
 // Immutable after Open; movable handles share nothing. Thread: any, for reading.
 class ModelFile {
