@@ -1,0 +1,94 @@
+// Sequence: one choice of one request on its way through a model: its tokens, how far it is
+// computed and which blocks hold its state.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+
+namespace inferd {
+
+// What a sequence asks for. Plain value.
+struct SequenceSpec {
+  ModelSlot model;
+  std::shared_ptr<const std::vector<TokenId>> prompt;  // not empty; shared by a request's choices
+  int64_t tokens_max = 0;  // prompt and output together; more than the prompt
+  std::optional<TimePoint> deadline = std::nullopt;
+};
+
+enum class SequenceState : uint8_t {
+  kWaiting,   // holds no blocks: new, or preempted
+  kRunning,   // holds blocks
+  kFinished,  // ended, but a step in flight still reads its blocks
+};
+
+// Owned and changed by Scheduler alone; others read it on the engine thread, and not after the
+// step that finishes it is committed.
+// Invariants: num_computed() <= num_tokens() < tokens_max until it finishes; a block table only
+// grows while running, but for entries behind the window, which become kNoBlock.
+class Sequence {
+ public:
+  Sequence(SequenceId id, SequenceSpec spec) : id_(id), spec_(std::move(spec)) {}
+
+  // Ascending in order of arrival.
+  SequenceId id() const { return id_; }
+  const SequenceSpec& spec() const { return spec_; }
+  SequenceState state() const { return state_; }
+  bool paused() const { return paused_; }
+
+  std::span<const TokenId> prompt() const { return *spec_.prompt; }
+  std::span<const TokenId> output() const { return output_; }
+  int64_t num_tokens() const { return static_cast<int64_t>(spec_.prompt->size() + output_.size()); }
+  TokenId token(int64_t position) const {
+    const size_t index = static_cast<size_t>(position);
+    return index < spec_.prompt->size() ? (*spec_.prompt)[index]
+                                        : output_[index - spec_.prompt->size()];
+  }
+
+  // Positions whose state is in the cache, or will be when the steps in flight are done.
+  int64_t num_computed() const { return computed_; }
+  // Positions that can be planned now; 0 while the next token is being drawn.
+  int64_t num_pending() const { return num_tokens() - computed_; }
+  // Entry i holds positions [64 i, 64 i + 64). Valid until the plan that it was read for is
+  // committed: later plans append behind it and never move it.
+  std::span<const BlockIndex> block_table(size_t group) const { return tables_[group].blocks; }
+  int32_t num_preemptions() const { return preemptions_; }
+  bool in_flight() const { return num_in_flight_ > 0; }
+
+ private:
+  friend class ModelLane;
+  friend class Scheduler;
+
+  struct Table {
+    std::vector<BlockIndex> blocks;
+    int64_t first_live = 0;  // entries before it are kNoBlock
+    int64_t num_held() const { return static_cast<int64_t>(blocks.size()) - first_live; }
+  };
+
+  // The earliest position that a step in flight computes, or the next one to plan.
+  int64_t OldestStart() const { return num_in_flight_ > 0 ? starts_in_flight_[0] : computed_; }
+
+  const SequenceId id_;
+  const SequenceSpec spec_;
+  std::vector<TokenId> output_;
+  SequenceState state_ = SequenceState::kWaiting;
+  bool paused_ = false;
+  bool started_ = false;    // was in a plan
+  bool preempted_ = false;  // waiting to be computed again
+  int32_t preemptions_ = 0;
+  int64_t computed_ = 0;
+  int64_t high_water_ = 0;  // the most positions ever computed: below it is recompute
+  std::vector<Table> tables_;
+  // At most two steps are in flight (Scheduler); their first positions, oldest first.
+  std::array<int64_t, 2> starts_in_flight_{};
+  int32_t num_in_flight_ = 0;
+};
+
+}  // namespace inferd

@@ -1,0 +1,42 @@
+// StepPlan: what the scheduler grants for one step of one model, and what comes back of it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/ids.h"
+#include "scheduler/sequence.h"
+
+namespace inferd {
+
+// Consecutive positions of one sequence: [start, start + n_tokens). Everything before `start` is
+// in the cache or is computed by the step before this one.
+struct PlanRow {
+  const Sequence* sequence = nullptr;  // alive until the plan is committed
+  int64_t start = 0;
+  int32_t n_tokens = 0;
+  bool sample = false;  // the row reaches the last known token: draw the next one
+};
+
+struct StepPlan {
+  uint64_t epoch = 0;  // for Commit; meaningful if there are rows
+  ModelSlot model;     // one model a step
+  std::vector<PlanRow> rows;
+  int32_t n_tokens = 0;               // of all rows, <= step_tokens_max
+  std::vector<SequenceId> expired;    // their deadline has passed; they are gone
+  std::vector<SequenceId> preempted;  // gave up their blocks; they resume by recompute
+  bool empty() const { return rows.empty(); }
+};
+
+// For one row that samples: the token drawn, and whether the sequence ends with it.
+struct RowResult {
+  TokenId token = 0;
+  bool finished = false;
+};
+
+// rows[i] belongs to plan.rows[i]; those of rows that do not sample are not read.
+struct StepResult {
+  std::vector<RowResult> rows;
+};
+
+}  // namespace inferd
