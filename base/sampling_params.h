@@ -28,7 +28,7 @@ struct SamplingParams {
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
   // Added to these tokens' logits, each in [-100, 100]; at most kLogitBiasMax entries, ids unique.
-  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<std::pair<TokenId, float>> logit_bias{};
   // Keys every draw together with choice index, absolute position and token id.
   uint64_t seed = 0;
   // Report the log-probabilities of the drawn token and of this many most probable ones;
