@@ -18,7 +18,7 @@ struct SequenceRows {
   int32_t n_rows = 0;
   int64_t start = 0;
   // For each state group of the model: entry i holds positions [64 i, 64 i + 64).
-  std::vector<std::span<const BlockIndex>> block_tables;
+  std::vector<std::span<const BlockIndex>> block_tables{};
 };
 
 // Invariant: sequences partition [0, tokens.size()) in order; logit_rows is ascending.
@@ -34,12 +34,12 @@ struct ForwardBatch {
 struct SampleRow {
   int32_t logits_row = 0;  // row of the logits
   const SamplingParams* params = nullptr;
-  int32_t choice = 0;                   // index among the n choices of a request
-  int64_t position = 0;                 // absolute position of the token that is drawn
-  std::span<const TokenId> prompt;      // for the repetition penalty; read only if NeedsHistory()
-  std::span<const TokenId> output;      // generated so far
-  std::span<const TokenId> suppressed;  // never drawn (end tokens below min_tokens)
-  const uint32_t* mask = nullptr;       // bit set of allowed tokens, or nullptr: all
+  int32_t choice = 0;                     // index among the n choices of a request
+  int64_t position = 0;                   // absolute position of the token that is drawn
+  std::span<const TokenId> prompt{};      // for the repetition penalty; read only if NeedsHistory()
+  std::span<const TokenId> output{};      // generated so far
+  std::span<const TokenId> suppressed{};  // never drawn (end tokens below min_tokens)
+  const uint32_t* mask = nullptr;         // bit set of allowed tokens, or nullptr: all
 };
 
 struct TokenLogprob {
@@ -51,7 +51,7 @@ struct SampledToken {
   TokenId token = 0;
   // If params->logprobs >= 0: of the raw logits (before any rule).
   float logprob = 0.0f;
-  std::vector<TokenLogprob> top;  // the params->logprobs most probable, ties to the lowest id
+  std::vector<TokenLogprob> top{};  // the params->logprobs most probable, ties to the lowest id
 };
 
 }  // namespace inferd
