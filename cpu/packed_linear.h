@@ -43,7 +43,16 @@ class PackedLinear final : public DeviceLinear {
   void DequantizeRowTo(int64_t row, float scale, std::span<float> out) const;
 
   // Scratch for quantised activations, kept by the caller between calls; grows as needed.
-  class Scratch;
+  class Scratch {
+   public:
+    ~Scratch();
+
+   private:
+    friend class PackedLinear;
+    struct Impl;
+    explicit Scratch(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+  };
   static std::unique_ptr<Scratch> MakeScratch();
 
   void Run(CpuIsa isa, ThreadTeam& team, const LinearRun& run, Scratch& scratch) const;
