@@ -10,6 +10,10 @@
 #define INFERD_THREAD_ANNOTATION(x)
 #endif
 
+// Debian's abseil defines these two for everyone, with the same meaning.
+#undef GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
+
 #define CAPABILITY(x) INFERD_THREAD_ANNOTATION(capability(x))
 #define SCOPED_CAPABILITY INFERD_THREAD_ANNOTATION(scoped_lockable)
 #define GUARDED_BY(x) INFERD_THREAD_ANNOTATION(guarded_by(x))
