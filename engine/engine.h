@@ -22,8 +22,8 @@ class ModelFile;
 
 struct EngineOptions {
   int32_t step_tokens_max = 512;  // token budget of a step; more: longer steps, faster prefill
-  int32_t running_max = 256;      // sequences that hold KV at once
-  int32_t waiting_max = 1024;     // requests that wait; beyond: kUnavailable
+  int32_t running_max = 256;      // sequences of one model that hold KV at once
+  int32_t waiting_max = 1024;     // choices that never ran yet; beyond: kUnavailable
   int64_t kv_bytes = int64_t{1} << 30;  // KV of one model
 };
 
@@ -39,6 +39,7 @@ struct ResidentModel {
   int64_t file_bytes = 0;
   int64_t kv_tokens_max = 0;  // positions that the KV pool holds
   std::string quantization;   // the format of most weights, "Q4_1"
+  // nullptr if the file has no vocabulary: then token ids go in and out, no text.
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;  // nullptr if the file has none
   Digest template_digest;
@@ -77,8 +78,10 @@ class Engine {
                                                            const ModelFile& file);
   void Start();
 
-  // Checks and queues. kInvalidArgument names the field; kUnavailable when the queue is full or
-  // the engine drains; kNotFound for a slot without a model. Thread-safe, never blocks.
+  // Checks and queues. kInvalidArgument names the field; kResourceExhausted if the KV pool can
+  // never hold it; kUnavailable when the queue is full, the engine drains or the device is lost;
+  // kNotFound for a slot without a model; kDeadlineExceeded if it is late already. Thread-safe,
+  // never blocks on the core thread's work.
   StatusOr<StreamHandle> Submit(GenerationRequest request);
   // Ends a request within two steps. Unknown or finished handles are ignored. Thread-safe.
   void Cancel(StreamHandle stream);

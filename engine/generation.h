@@ -15,6 +15,10 @@
 
 namespace inferd {
 
+// Most choices of one request, and most ids in StoppingParams::stop_token_ids.
+inline constexpr int32_t kChoicesMax = 16;
+inline constexpr size_t kStopTokenIdsMax = 64;
+
 enum class FinishReason : uint8_t {
   kStop,       // an end token, a stop string or a stop id
   kLength,     // max_tokens or the context's end
@@ -26,11 +30,12 @@ enum class FinishReason : uint8_t {
 // When a generation ends. Checked by the engine at Submit (kInvalidArgument).
 struct StoppingParams {
   std::optional<int32_t> max_tokens;  // unset: the rest of the context
-  int32_t min_tokens = 0;             // end tokens are not drawn, stops not matched before
+  // The model's end tokens and stop_token_ids are not drawn, stop strings not matched before.
+  int32_t min_tokens = 0;
   std::vector<std::string> stop;
   std::vector<TokenId> stop_token_ids;
-  bool ignore_eos = false;
-  bool include_stop = false;  // the matched stop string or id is part of the output
+  bool ignore_eos = false;    // the model's end tokens are tokens like others
+  bool include_stop = false;  // the text of the matched stop string or id is part of the text
 };
 
 // One call. Plain value, moved into the engine.
@@ -64,8 +69,10 @@ struct GenerationTimings {
   Duration decode{};   // first token to the end
 };
 
-// One choice's news of one step. Events of a request come in order: kStarted once, deltas, then
-// one kFinished for each choice, the last of them with `last` set.
+// One choice's news of one step. Events of a request come in order: kStarted once, when its first
+// choice is computed (never, if it ends before), deltas, then one kFinished for each choice, the
+// last of them with `last` set. `tokens` are all that were drawn, the one that ended the choice
+// included; `text` is what is certain of their text, less what a stop cut off.
 struct GenerationEvent {
   enum class Kind : uint8_t { kStarted, kDelta, kFinished };
   StreamHandle stream = 0;
@@ -79,8 +86,8 @@ struct GenerationEvent {
   // kFinished:
   FinishReason reason = FinishReason::kStop;
   std::optional<int32_t> matched_stop_string;  // index into StoppingParams::stop
-  std::optional<TokenId> matched_stop_token;
-  Status error;  // if kError
+  std::optional<TokenId> matched_stop_token;   // an end token or a stop id
+  Status error;                                // if kError
   GenerationUsage usage;
   GenerationTimings timings;
   // kStarted: queue time is in timings.queue.

@@ -1,0 +1,310 @@
+#include "engine/core.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
+#include "base/log.h"
+
+namespace inferd::engine_internal {
+namespace {
+
+// How long the thread sleeps at most while a deadline is pending: the clock may be one that a
+// condition variable does not know.
+constexpr Duration kDeadlinePollMax = std::chrono::milliseconds(20);
+
+SchedulerOptions ForScheduler(const EngineOptions& options) {
+  return {.step_tokens_max = options.step_tokens_max,
+          .running_max = options.running_max,
+          .waiting_max = options.waiting_max};
+}
+
+}  // namespace
+
+Core::Core(
+    Device& device, const Clock& clock, EventSink& sink, const EngineOptions& options, Inbox& inbox)
+    : device_(device),
+      clock_(clock),
+      sink_(sink),
+      inbox_(inbox),
+      scheduler_(ForScheduler(options)) {}
+
+Status Core::AddModel(LoadedModel model) {
+  ASSIGN_OR_RETURN(const ModelSlot slot,
+                   scheduler_.AddModel(model.resident->config.geometry, model.units));
+  CHECK(slot == model.resident->slot);
+  models_.push_back(std::move(model));
+  UpdateStats();
+  return OkStatus();
+}
+
+void Core::Run() {
+  bool ran_step = false;
+  while (true) {
+    Mail mail = inbox_.Take(TimeToWait(ran_step));
+    const bool stop = mail.stop;
+    TakeMail(std::move(mail));
+    if (stop) {
+      break;
+    }
+    const StepPlan plan = scheduler_.Plan(clock_.Now());
+    for (const SequenceId id : plan.expired) {
+      const RowOwner owner = owners_.at(id);
+      EndChoice(*owner.generation, owner.choice, FinishReason::kDeadline, OkStatus());
+    }
+    ran_step = !plan.empty();
+    if (ran_step) {
+      RunStep(plan);
+    }
+    Publish();
+    UpdateStats();
+  }
+  CancelAll();
+}
+
+void Core::CancelAll() {
+  TakeMail(inbox_.Take(Duration::zero()));
+  FinishAll(FinishReason::kCancelled, OkStatus());
+  Publish();
+  UpdateStats();
+}
+
+// Nothing while there are steps to run; else until something happens or a deadline passes.
+std::optional<Duration> Core::TimeToWait(bool ran_step) const {
+  if (ran_step) {
+    return Duration::zero();
+  }
+  if (const std::optional<TimePoint> deadline = scheduler_.NextDeadline(); deadline.has_value()) {
+    return std::clamp(*deadline - clock_.Now(), Duration::zero(), kDeadlinePollMax);
+  }
+  return std::nullopt;
+}
+
+void Core::TakeMail(Mail&& mail) {
+  for (Arrival& arrival : mail.arrivals) {
+    Admit(std::move(arrival));
+  }
+  for (const Signal& signal : mail.signals) {
+    Obey(signal);
+  }
+}
+
+void Core::Admit(Arrival&& arrival) {
+  const std::shared_ptr<const ResidentModel>& model =
+      models_[arrival.request.model.value()].resident;
+  auto owned =
+      MakeGenerationState(arrival.stream, std::move(arrival.request), model, arrival.tokens_max);
+  GenerationState& generation = *owned;
+  generations_.emplace(arrival.stream, std::move(owned));
+  for (int32_t choice = 0; choice < generation.request.n; ++choice) {
+    const StatusOr<SequenceId> id =
+        failure_.ok() ? scheduler_.Submit({.model = generation.request.model,
+                                           .prompt = generation.request.prompt,
+                                           .tokens_max = arrival.tokens_max,
+                                           .deadline = generation.request.deadline})
+                      : StatusOr<SequenceId>(failure_);
+    if (!id.ok()) {
+      EndChoice(generation, choice, FinishReason::kError, id.status());
+      continue;
+    }
+    generation.choices[static_cast<size_t>(choice)].sequence = *id;
+    owners_.emplace(*id, RowOwner{.generation = &generation, .choice = choice});
+  }
+}
+
+void Core::Obey(const Signal& signal) {
+  const auto it = generations_.find(signal.stream);
+  if (it == generations_.end()) {
+    return;  // it ended in the meantime
+  }
+  GenerationState& generation = *it->second;
+  for (int32_t choice = 0; choice < generation.request.n; ++choice) {
+    GenerationState::Choice& state = generation.choices[static_cast<size_t>(choice)];
+    if (state.state.done()) {
+      continue;
+    }
+    if (signal.cancel) {
+      scheduler_.Cancel(state.sequence);
+      EndChoice(generation, choice, FinishReason::kCancelled, OkStatus());
+    } else if (signal.pause) {
+      scheduler_.Pause(state.sequence);
+    } else {
+      scheduler_.Resume(state.sequence);
+    }
+  }
+}
+
+void Core::RunStep(const StepPlan& plan) {
+  row_owners_.clear();
+  for (const PlanRow& row : plan.rows) {
+    row_owners_.push_back(owners_.at(row.sequence->id()));
+  }
+  MarkPlanned(plan);
+  if (const Status status = Compute(plan); !status.ok()) {
+    failure_ = ErrorF(StatusCode::kUnavailable, "the device is lost: %s", Message(status));
+    Log(LogLevel::kError,
+        "the device failed; the engine refuses everything from now on",
+        {{"device", device_.capabilities().name}, {"error", std::string(Message(status))}});
+    inbox_.Fail(failure_);
+    FinishAll(FinishReason::kError, failure_);
+    scheduler_.Commit(plan.epoch, {.rows = std::vector<RowResult>(plan.rows.size())});
+    return;
+  }
+  const StepResult result = TakeTokens(plan);
+  scheduler_.Commit(plan.epoch, result);
+}
+
+void Core::MarkPlanned(const StepPlan& plan) {
+  const TimePoint now = clock_.Now();
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    GenerationState& generation = *row_owners_[i].generation;
+    GenerationState::Choice& choice =
+        generation.choices[static_cast<size_t>(row_owners_[i].choice)];
+    counts_.prompt_tokens +=
+        choice.first_token.has_value() || plan.rows[i].sequence->num_preemptions() > 0
+            ? 0
+            : static_cast<uint64_t>(plan.rows[i].n_tokens);
+    if (choice.first_planned.has_value()) {
+      continue;
+    }
+    choice.first_planned = now;
+    ++newly_started_;
+    if (!generation.started) {
+      generation.started = true;
+      GenerationEvent& event = events_.emplace_back();
+      event.stream = generation.stream;
+      event.kind = GenerationEvent::Kind::kStarted;
+      event.usage.prompt_tokens = static_cast<int32_t>(generation.request.prompt->size());
+      event.timings.queue = now - generation.request.arrival;
+    }
+  }
+}
+
+Status Core::Compute(const StepPlan& plan) {
+  LoadedModel& model = models_[plan.model.value()];
+  builder_.Build(plan, row_owners_, model.units.size());
+  const std::vector<SampleRow>& draws = builder_.sample_rows();
+  sampled_.assign(draws.size(), SampledToken{});
+  model.transformer->Forward(builder_.batch(), *model.state);
+  if (!draws.empty()) {
+    device_.Sample(model.transformer->logits(), draws, sampled_);
+  }
+  return device_.Synchronize();
+}
+
+// What was drawn goes into the choices; each says whether its sequence ends with it.
+StepResult Core::TakeTokens(const StepPlan& plan) {
+  const TimePoint now = clock_.Now();
+  StepResult result;
+  result.rows.resize(plan.rows.size());
+  size_t draw = 0;
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    if (!plan.rows[i].sample) {
+      continue;
+    }
+    GenerationState& generation = *row_owners_[i].generation;
+    const int32_t index = row_owners_[i].choice;
+    GenerationState::Choice& choice = generation.choices[static_cast<size_t>(index)];
+    SampledToken& token = sampled_[draw++];
+    result.rows[i].token = token.token;
+    ++counts_.output_tokens;
+    if (!choice.first_token.has_value()) {
+      choice.first_token = now;
+    }
+    GenerationEvent event;
+    event.stream = generation.stream;
+    event.choice = index;
+    result.rows[i].finished = choice.state.Accept(std::move(token), event);
+    if (result.rows[i].finished) {
+      Close(generation, index, event);
+    }
+    events_.push_back(std::move(event));
+  }
+  counts_.last_step = now;
+  ++counts_.steps;
+  return result;
+}
+
+void Core::FinishAll(FinishReason reason, const Status& error) {
+  std::vector<StreamHandle> streams;
+  for (const auto& [stream, generation] : generations_) {
+    streams.push_back(stream);
+  }
+  std::sort(streams.begin(), streams.end());
+  for (const StreamHandle stream : streams) {
+    GenerationState& generation = *generations_.at(stream);
+    for (int32_t choice = 0; choice < generation.request.n; ++choice) {
+      GenerationState::Choice& state = generation.choices[static_cast<size_t>(choice)];
+      if (!state.state.done()) {
+        scheduler_.Cancel(state.sequence);
+        EndChoice(generation, choice, reason, error);
+      }
+    }
+  }
+}
+
+void Core::EndChoice(GenerationState& generation,
+                     int32_t choice,
+                     FinishReason reason,
+                     const Status& error) {
+  GenerationEvent event;
+  event.stream = generation.stream;
+  event.choice = choice;
+  event.error = error;
+  generation.choices[static_cast<size_t>(choice)].state.End(reason, event);
+  Close(generation, choice, event);
+  events_.push_back(std::move(event));
+}
+
+void Core::Close(GenerationState& generation, int32_t choice, GenerationEvent& event) {
+  const GenerationState::Choice& state = generation.choices[static_cast<size_t>(choice)];
+  const TimePoint now = clock_.Now();
+  const TimePoint planned = state.first_planned.value_or(now);
+  const TimePoint first_token = state.first_token.value_or(now);
+  event.timings = {.queue = planned - generation.request.arrival,
+                   .prefill = first_token - planned,
+                   .decode = now - first_token};
+  if (!state.first_planned.has_value()) {
+    ++newly_started_;  // it waits no longer
+  }
+  owners_.erase(state.sequence);
+  --generation.num_open;
+  event.last = generation.num_open == 0;
+  if (event.last) {
+    over_.push_back(generation.stream);
+  }
+}
+
+// One batch a step. Streams that ended are forgotten after their last event is out.
+void Core::Publish() {
+  if (newly_started_ > 0) {
+    inbox_.Started(std::exchange(newly_started_, 0));
+  }
+  if (!events_.empty()) {
+    sink_.Publish(std::exchange(events_, {}));
+  }
+  for (const StreamHandle stream : over_) {
+    generations_.erase(stream);
+    inbox_.Finished(stream);
+  }
+  over_.clear();
+}
+
+void Core::UpdateStats() {
+  const SchedulerStats scheduler = scheduler_.stats();
+  counts_.preemptions = scheduler.preemptions;
+  counts_.running = scheduler.running;
+  counts_.waiting = scheduler.waiting;
+  counts_.kv_blocks_used = scheduler.blocks_used;
+  counts_.kv_blocks_total = scheduler.blocks_total;
+  MutexLock lock(stats_mutex_);
+  published_ = counts_;
+}
+
+EngineStats Core::stats() const {
+  MutexLock lock(stats_mutex_);
+  return published_;
+}
+
+}  // namespace inferd::engine_internal

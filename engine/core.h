@@ -1,0 +1,85 @@
+// Core: what the core thread does. One call of Run is the thread's life: take the mail, plan a
+// step, compute it, tell what came out.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "base/thread_annotations.h"
+#include "engine/batch_builder.h"
+#include "engine/generation_state.h"
+#include "engine/inbox.h"
+#include "engine/loaded_model.h"
+#include "scheduler/scheduler.h"
+
+namespace inferd::engine_internal {
+
+// Owns scheduler, KV state, weights and running requests. Everything but stats() belongs to the
+// core thread, or to whoever has parked it (Inbox::Park), or to the owner while there is none.
+class Core {
+ public:
+  Core(Device& device,
+       const Clock& clock,
+       EventSink& sink,
+       const EngineOptions& options,
+       Inbox& inbox);
+
+  // Until the inbox stops; then every request left is finished as kCancelled.
+  void Run();
+  // The end of Run, for an engine that was never started.
+  void CancelAll();
+
+  // Parked. The slot that the next AddModel will use.
+  ModelSlot next_slot() const { return ModelSlot(static_cast<uint32_t>(models_.size())); }
+  Status AddModel(LoadedModel model);
+
+  EngineStats stats() const EXCLUDES(stats_mutex_);
+
+ private:
+  void TakeMail(Mail&& mail);
+  void Admit(Arrival&& arrival);
+  void Obey(const Signal& signal);
+  void RunStep(const StepPlan& plan);
+  // kUnavailable if the device is lost.
+  Status Compute(const StepPlan& plan);
+  void MarkPlanned(const StepPlan& plan);
+  StepResult TakeTokens(const StepPlan& plan);
+  void FinishAll(FinishReason reason, const Status& error);
+  // Ends a choice that the scheduler does not know any more.
+  void EndChoice(GenerationState& generation,
+                 int32_t choice,
+                 FinishReason reason,
+                 const Status& error);
+  // Completes the kFinished event of a choice that is done, and forgets it.
+  void Close(GenerationState& generation, int32_t choice, GenerationEvent& event);
+  void Publish();
+  void UpdateStats();
+  std::optional<Duration> TimeToWait(bool ran_step) const;
+
+  // Constant after construction.
+  Device& device_;
+  const Clock& clock_;
+  EventSink& sink_;
+  Inbox& inbox_;
+
+  // Core thread.
+  Scheduler scheduler_;
+  std::vector<LoadedModel> models_;  // by slot
+  std::unordered_map<StreamHandle, std::unique_ptr<GenerationState>> generations_;
+  std::unordered_map<SequenceId, RowOwner> owners_;
+  Status failure_;  // of the device, once it is lost
+  BatchBuilder builder_;
+  std::vector<RowOwner> row_owners_;  // of the plan in work
+  std::vector<SampledToken> sampled_;
+  std::vector<GenerationEvent> events_;  // of this step
+  std::vector<StreamHandle> over_;       // streams that this step ended
+  int64_t newly_started_ = 0;            // choices that stopped waiting in this step
+  EngineStats counts_;
+
+  mutable Mutex stats_mutex_;
+  EngineStats published_ GUARDED_BY(stats_mutex_);
+};
+
+}  // namespace inferd::engine_internal

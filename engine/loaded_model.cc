@@ -1,0 +1,141 @@
+#include "engine/loaded_model.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/log.h"
+#include "base/sha256.h"
+#include "model/gguf.h"
+#include "model/model_file.h"
+#include "model/quant_format.h"
+#include "scheduler/model_lane.h"
+
+namespace inferd::engine_internal {
+namespace {
+
+// The type that most bytes of the file's tensors have.
+std::string MainQuantization(const Gguf& gguf) {
+  std::map<uint32_t, size_t> bytes;
+  for (const GgufTensor& tensor : gguf.tensors()) {
+    bytes[tensor.ggml_type] += tensor.data.size();
+  }
+  const auto most = std::max_element(
+      bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? "" : std::string(GgmlTypeName(most->first));
+}
+
+Status AddText(const VocabularySpec& vocabulary, const std::string& name, ResidentModel& model) {
+  for (const std::optional<TokenId>& end : {vocabulary.eos, vocabulary.eot, vocabulary.eom}) {
+    if (end.has_value() && std::find(model.end_tokens.begin(), model.end_tokens.end(), *end) ==
+                               model.end_tokens.end()) {
+      model.end_tokens.push_back(*end);
+    }
+  }
+  model.bos = vocabulary.bos;
+  model.add_bos = vocabulary.add_bos;
+  const auto text_of = [&vocabulary](const std::optional<TokenId>& token) {
+    return token.has_value() ? vocabulary.tokens[static_cast<size_t>(*token)] : std::string();
+  };
+  model.bos_text = text_of(vocabulary.bos);
+  model.eos_text = text_of(vocabulary.eos);
+  if (vocabulary.kind == TokenizerKind::kNone) {
+    return OkStatus();
+  }
+  ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Create(vocabulary));
+  if (vocabulary.chat_template.empty()) {
+    return OkStatus();
+  }
+  model.template_digest = Sha256Of(vocabulary.chat_template);
+  StatusOr<std::unique_ptr<ChatTemplate>> chat_template =
+      ChatTemplate::Create(vocabulary.chat_template);
+  if (!chat_template.ok()) {  // the model still serves text prompts
+    Log(LogLevel::kWarning,
+        "the model's chat template cannot be used",
+        {{"model", name}, {"error", std::string(Message(chat_template.status()))}});
+    return OkStatus();
+  }
+  model.chat_template = *std::move(chat_template);
+  return OkStatus();
+}
+
+}  // namespace
+
+StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
+                                          const ModelConfig& config,
+                                          const EngineOptions& options) {
+  const std::vector<StateGroup>& groups = config.geometry.groups;
+  // More positions than all running sequences can ever have are of no use; of a window even less.
+  const int64_t positions_max =
+      options.running_max * StateGroup::BlocksFor(config.context_tokens_max);
+  std::vector<int64_t> caps;
+  std::vector<int64_t> unit_bytes;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    unit_bytes.push_back(device.StateUnitBytes(config, static_cast<int32_t>(g)));
+    const int64_t live = StateGroup::BlocksFor(groups[g].window) + 2 +
+                         StateGroup::BlocksFor(options.step_tokens_max);
+    caps.push_back(groups[g].window == 0 ? positions_max
+                                         : std::min(positions_max, options.running_max * live));
+  }
+  const auto bytes_of = [&](int64_t blocks) {
+    int64_t bytes = 0;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      bytes += std::min(blocks, caps[g]) * unit_bytes[g];
+    }
+    return bytes;
+  };
+  int64_t low = 0;  // the most blocks that fit: bytes_of grows with them
+  int64_t high = positions_max;
+  while (low < high) {
+    const int64_t middle = low + (high - low + 1) / 2;
+    if (bytes_of(middle) <= options.kv_bytes) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  if (low == 0) {
+    return ErrorF(StatusCode::kResourceExhausted,
+                  "kv_bytes: %d are not enough for one block of %d bytes",
+                  options.kv_bytes,
+                  bytes_of(1));
+  }
+  std::vector<int64_t> units;
+  for (const int64_t cap : caps) {
+    units.push_back(std::min(low, cap));
+  }
+  return units;
+}
+
+StatusOr<LoadedModel> Load(Device& device,
+                           const EngineOptions& options,
+                           const std::string& name,
+                           const Digest& digest,
+                           const ModelFile& file,
+                           ModelSlot slot) {
+  LoadedModel loaded;
+  auto model = std::make_shared<ResidentModel>();
+  model->name = name;
+  model->digest = digest;
+  model->path = file.path();
+  model->config = file.config();
+  model->file_bytes = static_cast<int64_t>(file.size_bytes());
+  model->quantization = MainQuantization(file.gguf());
+  model->slot = slot;
+  RETURN_IF_ERROR(AddText(file.vocabulary(), name, *model));
+  ASSIGN_OR_RETURN(loaded.units, StateUnits(device, file.config(), options));
+  model->kv_tokens_max = TokensMaxFor(file.config().geometry, loaded.units);
+  ASSIGN_OR_RETURN(loaded.transformer,
+                   Transformer::Load(
+                       device,
+                       file,
+                       {.rows_max = options.step_tokens_max,
+                        .logit_rows_max = std::min(options.running_max, options.step_tokens_max)}));
+  model->weight_bytes = loaded.transformer->weight_bytes();
+  model->numerics_id = loaded.transformer->numerics_id();
+  ASSIGN_OR_RETURN(loaded.state, device.AllocateState(file.config(), loaded.units));
+  loaded.resident = std::move(model);
+  return loaded;
+}
+
+}  // namespace inferd::engine_internal
