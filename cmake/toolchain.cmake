@@ -18,6 +18,10 @@ target_compile_options(inferd_flags INTERFACE -march=x86-64-v2 -ffp-contract=off
 add_library(inferd_warnings INTERFACE)
 target_compile_options(inferd_warnings INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 sees uninitialised values in optimised StatusOr and std::string where there are none.
+  target_compile_options(inferd_warnings INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(inferd_warnings INTERFACE -Wthread-safety)
 endif()
