@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -90,6 +91,169 @@ INSTANTIATE_TEST_SUITE_P(
     [](const testing::TestParamInfo<Golden>& golden) {
       return std::string(Info(golden.param.format).name);
     });
+
+// A block of a format, taken apart into what it stands for: value i is
+// scale[group] * code[i] - minimum[group], in the units of d and dmin.
+struct Parts {
+  std::vector<int> codes, scales, minima;
+};
+
+// Puts the bits of `value` into the byte at `at`, from bit `bit` on.
+void PutBits(std::vector<uint8_t>& block, int at, int bit, int value) {
+  block[static_cast<size_t>(at)] |= static_cast<uint8_t>(value << bit);
+}
+
+// The 12 bytes of six-bit scales and minima of Q4_K and Q5_K.
+void PutSixBits(std::vector<uint8_t>& block, int at, const Parts& parts) {
+  for (int g = 0; g < 8; ++g) {
+    const int scale = parts.scales[static_cast<size_t>(g)];
+    const int minimum = parts.minima[static_cast<size_t>(g)];
+    if (g < 4) {
+      PutBits(block, at + g, 0, scale);
+      PutBits(block, at + 4 + g, 0, minimum);
+    } else {
+      PutBits(block, at + 4 + g, 0, scale & 15);
+      PutBits(block, at + 4 + g, 4, minimum & 15);
+      PutBits(block, at + g - 4, 6, scale >> 4);
+      PutBits(block, at + g, 6, minimum >> 4);
+    }
+  }
+}
+
+// Stores the parts, code by code, as the format's description says: the inverse of the
+// dequantisers, written apart from them. Codes and scales are unsigned as stored.
+std::vector<uint8_t> Pack(QuantFormat format, const Parts& parts) {
+  std::vector<uint8_t> block(static_cast<size_t>(Info(format).block_bytes));
+  for (int i = 0; i < Info(format).block_values; ++i) {
+    const int code = parts.codes[static_cast<size_t>(i)];
+    const int half = i / 128;     // of a block of 256
+    const int in_half = i % 128;  // 0 to 127
+    switch (format) {
+      case QuantFormat::kQ4_0:
+        PutBits(block, 2 + i % 16, i < 16 ? 0 : 4, code);
+        break;
+      case QuantFormat::kQ4_1:
+        PutBits(block, 4 + i % 16, i < 16 ? 0 : 4, code);
+        break;
+      case QuantFormat::kQ5_0:
+        PutBits(block, 6 + i % 16, i < 16 ? 0 : 4, code & 15);
+        PutBits(block, 2 + i / 8, i % 8, code >> 4);
+        break;
+      case QuantFormat::kQ5_1:
+        PutBits(block, 8 + i % 16, i < 16 ? 0 : 4, code & 15);
+        PutBits(block, 4 + i / 8, i % 8, code >> 4);
+        break;
+      case QuantFormat::kQ8_0:
+        PutBits(block, 2 + i, 0, code);
+        break;
+      case QuantFormat::kQ2_K:
+        PutBits(block, 16 + half * 32 + in_half % 32, in_half / 32 * 2, code);
+        break;
+      case QuantFormat::kQ3_K:
+        PutBits(block, 32 + half * 32 + in_half % 32, in_half / 32 * 2, code & 3);
+        PutBits(block, i % 32, i / 32, code >> 2);
+        break;
+      case QuantFormat::kQ4_K:
+        PutBits(block, 16 + i / 64 * 32 + i % 32, i % 64 / 32 * 4, code);
+        break;
+      case QuantFormat::kQ5_K:
+        PutBits(block, 48 + i / 64 * 32 + i % 32, i % 64 / 32 * 4, code & 15);
+        PutBits(block, 16 + i % 32, i / 32, code >> 4);
+        break;
+      case QuantFormat::kQ6_K:
+        PutBits(block, half * 64 + in_half % 64, in_half / 64 * 4, code & 15);
+        PutBits(block, 128 + half * 32 + in_half % 32, in_half / 32 * 2, code >> 4);
+        break;
+      default:
+        break;
+    }
+  }
+  if (format == QuantFormat::kQ4_K || format == QuantFormat::kQ5_K) {
+    PutSixBits(block, 4, parts);
+    return block;
+  }
+  for (int g = 0; g < 16 && Info(format).block_values == 256; ++g) {
+    const int scale = parts.scales[static_cast<size_t>(g)];
+    if (format == QuantFormat::kQ2_K) {
+      PutBits(block, g, 0, scale);
+      PutBits(block, g, 4, parts.minima[static_cast<size_t>(g)]);
+    } else if (format == QuantFormat::kQ3_K) {
+      PutBits(block, 96 + g % 8, g / 8 * 4, scale & 15);
+      PutBits(block, 104 + g % 4, g / 4 * 2, scale >> 4);
+    } else {
+      PutBits(block, 192 + g, 0, scale & 255);
+    }
+  }
+  return block;
+}
+
+// What is subtracted from stored codes and scales, and how many bits they have.
+struct Ranges {
+  QuantFormat format;
+  int d_at, dmin_at;  // dmin_at < 0: no minimum
+  int code_bits, code_offset;
+  int scale_bits, scale_offset;  // 0 bits: no scale but d
+};
+
+class EachCode : public testing::TestWithParam<Ranges> {};
+
+TEST_P(EachCode, AtEachPositionUnderEachScaleMeansItsFormula) {
+  const Ranges& r = GetParam();
+  const QuantFormatInfo& info = Info(r.format);
+  const auto values = static_cast<size_t>(info.block_values);
+  const size_t groups = r.scale_bits == 0 ? 1 : values / static_cast<size_t>(info.group_values);
+  const int codes = 1 << r.code_bits;
+  const int scales = 1 << r.scale_bits;
+  const bool super_blocks = r.scale_bits != 0;
+  const float d = 0.0625f;
+  const float m = 0.375f;
+  for (int step = 0; step < std::max(codes, scales); ++step) {
+    Parts parts;
+    for (size_t i = 0; i < values; ++i) {
+      parts.codes.push_back((step + static_cast<int>(i) * 5) % codes);
+    }
+    for (size_t g = 0; g < groups; ++g) {
+      parts.scales.push_back((step + static_cast<int>(g) * 7) % scales);
+      parts.minima.push_back((step * 3 + static_cast<int>(g) * 11 + 1) % scales);
+    }
+    std::vector<uint8_t> block = Pack(r.format, parts);
+    PutHalf(&block[static_cast<size_t>(r.d_at)], FloatToHalf(d));
+    if (r.dmin_at >= 0) {
+      PutHalf(&block[static_cast<size_t>(r.dmin_at)], FloatToHalf(m));
+    }
+    const std::vector<float> got = DequantizeBytes(r.format, block);
+    for (size_t i = 0; i < values; ++i) {
+      const size_t g = super_blocks ? i / static_cast<size_t>(info.group_values) : 0;
+      int scale = super_blocks ? parts.scales[g] : 1;
+      int code = parts.codes[i] - r.code_offset;
+      if (r.format == QuantFormat::kQ8_0) {
+        code = static_cast<int8_t>(parts.codes[i]);
+      }
+      scale = r.format == QuantFormat::kQ6_K ? static_cast<int8_t>(scale) : scale - r.scale_offset;
+      double want = double{d} * scale * code;
+      if (r.dmin_at >= 0) {
+        want += super_blocks ? -double{m} * parts.minima[g] : double{m};
+      }
+      ASSERT_EQ(double{got[i]}, want) << "step " << step << " value " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats,
+                         EachCode,
+                         testing::Values(Ranges{QuantFormat::kQ4_0, 0, -1, 4, 8, 0, 0},
+                                         Ranges{QuantFormat::kQ4_1, 0, 2, 4, 0, 0, 0},
+                                         Ranges{QuantFormat::kQ5_0, 0, -1, 5, 16, 0, 0},
+                                         Ranges{QuantFormat::kQ5_1, 0, 2, 5, 0, 0, 0},
+                                         Ranges{QuantFormat::kQ8_0, 0, -1, 8, 0, 0, 0},
+                                         Ranges{QuantFormat::kQ2_K, 80, 82, 2, 0, 4, 0},
+                                         Ranges{QuantFormat::kQ3_K, 108, -1, 3, 4, 6, 32},
+                                         Ranges{QuantFormat::kQ4_K, 0, 2, 4, 0, 6, 0},
+                                         Ranges{QuantFormat::kQ5_K, 0, 2, 5, 0, 6, 0},
+                                         Ranges{QuantFormat::kQ6_K, 208, -1, 6, 32, 8, 0}),
+                         [](const testing::TestParamInfo<Ranges>& ranges) {
+                           return std::string(Info(ranges.param.format).name);
+                         });
 
 TEST(Dequantize, HalvesAndBfloatsWidenExactlyOverAllPatterns) {
   std::vector<uint8_t> row(2 << 16);

@@ -49,10 +49,21 @@ uint64_t Padding(uint64_t size, uint64_t alignment) {
 }  // namespace
 
 GgufWriter& GgufWriter::SetRaw(std::string_view key, GgufType type, std::string_view bytes) {
-  ++n_keys_;
-  AppendString(keys_, key);
-  Append(keys_, static_cast<uint32_t>(type));
-  keys_.append(bytes);
+  std::string encoded;
+  Append(encoded, static_cast<uint32_t>(type));
+  encoded.append(bytes);
+  const auto present = std::find_if(
+      keys_.begin(), keys_.end(), [key](const Key& other) { return other.name == key; });
+  if (present != keys_.end()) {
+    present->encoded = std::move(encoded);
+  } else {
+    keys_.push_back({std::string(key), std::move(encoded)});
+  }
+  return *this;
+}
+
+GgufWriter& GgufWriter::RemoveKey(std::string_view key) {
+  std::erase_if(keys_, [key](const Key& other) { return other.name == key; });
   return *this;
 }
 
@@ -159,8 +170,11 @@ std::string GgufWriter::Header() const {
   std::string header = "GGUF";
   Append<uint32_t>(header, 3);
   Append<uint64_t>(header, tensors_.size());
-  Append<uint64_t>(header, n_keys_);
-  header += keys_;
+  Append<uint64_t>(header, keys_.size());
+  for (const Key& key : keys_) {
+    AppendString(header, key.name);
+    header += key.encoded;
+  }
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
     AppendString(header, tensor.name);

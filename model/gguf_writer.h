@@ -29,8 +29,9 @@ void FillRandomBlocks(QuantFormat format,
                       const RandomWeights& weights,
                       std::span<std::byte> blocks);
 
-// A value; keys and tensors are written in the order in which they were added. Nothing is checked:
-// tests also write what a reader must refuse.
+// A value; keys and tensors are written in the order in which they were added; a key that is set
+// again is replaced in its place. Nothing else is checked: tests also write what a reader must
+// refuse.
 class GgufWriter {
  public:
   explicit GgufWriter(std::string_view architecture) { Set("general.architecture", architecture); }
@@ -50,6 +51,8 @@ class GgufWriter {
   GgufWriter& Set(std::string_view key, const std::vector<bool>& values);
   // A value of any type, as it lies in the file after its type.
   GgufWriter& SetRaw(std::string_view key, GgufType type, std::string_view bytes);
+
+  GgufWriter& RemoveKey(std::string_view key);
 
   // A tensor with the given bytes; dims as GGUF has them, the contiguous one first.
   GgufWriter& AddTensor(std::string_view name,
@@ -88,8 +91,11 @@ class GgufWriter {
   static Status WriteTensor(const Tensor& tensor, const Sink& sink);
 
   static constexpr uint64_t kAlignment = 32;
-  uint64_t n_keys_ = 0;
-  std::string keys_;  // encoded
+  struct Key {
+    std::string name;
+    std::string encoded;  // type and value
+  };
+  std::vector<Key> keys_;
   std::vector<Tensor> tensors_;
 };
 
