@@ -20,12 +20,16 @@ class StopMatcher {
     std::string text;            // safe to emit now
     std::optional<int> matched;  // index of the stop string; the stream then ends
   };
-  // The earliest match wins; of several at one place the longest.
+  // The match that is complete first wins, so that a text ends with the byte that completes a stop
+  // string, however the text is cut; of several complete at once the longest.
   Result Add(std::string_view text);
   // What was held back; the stream has ended without a match.
   std::string Finish();
 
  private:
+  // Bytes at the end of held_ with which `stop` may begin.
+  size_t UnfinishedBytes(std::string_view stop) const;
+
   std::vector<std::string> stops_;
   bool include_stop_;
   std::string held_;

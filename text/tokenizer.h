@@ -18,6 +18,13 @@ enum class SpecialTokens : uint8_t {
   kParse,   // control and user-defined tokens in the text become their ids
 };
 
+// A byte range [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+  friend bool operator==(const TextRange&, const TextRange&) = default;
+};
+
 // Immutable after Create; safe to use from any number of threads at once.
 class Tokenizer {
  public:
@@ -30,6 +37,12 @@ class Tokenizer {
   // the caller decides (VocabularySpec::add_bos).
   virtual StatusOr<std::vector<TokenId>> Encode(std::string_view text,
                                                 SpecialTokens special) const = 0;
+
+  // As Encode with kParse, but a control token that touches one of `as_text` (sorted, disjoint, on
+  // code point borders) is text. The default encodes each stretch alone, so merges stop at its
+  // borders; tokenizers made by Create merge across them.
+  virtual StatusOr<std::vector<TokenId>> EncodeGuarded(std::string_view text,
+                                                       std::span<const TextRange> as_text) const;
 
   // The bytes of one token as they appear in text; may be a part of a code point. Control tokens
   // give their text if `show_control`, else nothing. The leading space that SentencePiece puts

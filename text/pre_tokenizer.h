@@ -1,0 +1,22 @@
+// How a byte-level BPE model splits text into words before it merges bytes.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace inferd::text_internal {
+
+struct PreTokenizer {
+  // Applied one after the other; each isolates its matches from what lies between them.
+  std::vector<std::string> patterns;
+  // A whole word that is a token is that token, whatever the merges say.
+  bool ignore_merges = false;
+};
+
+// The pre-tokenizer that `tokenizer.ggml.pre` names. kUnimplemented names an unknown one.
+StatusOr<PreTokenizer> FindPreTokenizer(std::string_view name);
+
+}  // namespace inferd::text_internal

@@ -1,0 +1,307 @@
+#include "text/vocabulary_tables.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <unordered_map>
+
+#include "base/utf8.h"
+
+namespace inferd::text_internal {
+namespace {
+
+bool IsMatchedWhole(TokenType type) {
+  return type == TokenType::kControl || type == TokenType::kUserDefined ||
+         type == TokenType::kUnknown;
+}
+
+// The code point at the start of `text` and its length; {0, 0} if it is ill-formed.
+std::pair<char32_t, size_t> DecodeCodePoint(std::string_view text) {
+  const size_t length = Utf8CodePointLength(text);
+  if (length == 0) {
+    return {0, 0};
+  }
+  constexpr std::array<uint8_t, 5> kLeadMask = {0, 0x7f, 0x1f, 0x0f, 0x07};
+  char32_t code = static_cast<uint8_t>(text[0]) & kLeadMask[length];
+  for (size_t i = 1; i < length; ++i) {
+    code = code << 6 | (static_cast<uint8_t>(text[i]) & 0x3f);
+  }
+  return {code, length};
+}
+
+// The byte that GPT-2's character `code` stands for: printable Latin-1 for itself, U+0100 and up
+// for the others in order.
+std::optional<uint8_t> ByteOfCharacter(char32_t code) {
+  static const std::array<int16_t, 0x144> table = [] {
+    std::array<int16_t, 0x144> bytes{};
+    bytes.fill(-1);
+    size_t next = 0x100;
+    for (int16_t byte = 0; byte < 256; ++byte) {
+      const bool itself = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
+      bytes[itself ? static_cast<size_t>(byte) : next++] = byte;
+    }
+    return bytes;
+  }();
+  if (code >= table.size() || table[code] < 0) {
+    return std::nullopt;
+  }
+  return static_cast<uint8_t>(table[code]);
+}
+
+void AppendByteLevel(std::string_view text, std::string& bytes) {
+  while (!text.empty()) {
+    const auto [code, length] = DecodeCodePoint(text);
+    const std::optional<uint8_t> byte = length == 0 ? std::nullopt : ByteOfCharacter(code);
+    const size_t step = std::max<size_t>(length, 1);
+    if (byte.has_value()) {
+      bytes += static_cast<char>(*byte);
+    } else {
+      bytes += text.substr(0, step);
+    }
+    text.remove_prefix(step);
+  }
+}
+
+void AppendWithSpaces(std::string_view text, std::string& bytes) {
+  for (size_t at = text.find(kVisibleSpace); at != std::string_view::npos;
+       at = text.find(kVisibleSpace)) {
+    bytes += text.substr(0, at);
+    bytes += ' ';
+    text.remove_prefix(at + kVisibleSpace.size());
+  }
+  bytes += text;
+}
+
+// "<0x0A>" is the byte 10.
+std::optional<uint8_t> ByteOfName(std::string_view text) {
+  if (text.size() != 6 || text.substr(0, 3) != "<0x" || text[5] != '>') {
+    return std::nullopt;
+  }
+  int value = 0;
+  for (const char c : text.substr(3, 2)) {
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
+    if (digit < 0) {
+      return std::nullopt;
+    }
+    value = value * 16 + digit;
+  }
+  return static_cast<uint8_t>(value);
+}
+
+void AppendTokenBytes(const VocabularySpec& spec,
+                      TokenType type,
+                      std::string_view text,
+                      std::string& bytes) {
+  if (IsMatchedWhole(type)) {
+    bytes += text;
+    return;
+  }
+  if (type == TokenType::kByte) {
+    if (const std::optional<uint8_t> byte = ByteOfName(text)) {
+      bytes += static_cast<char>(*byte);
+      return;
+    }
+  }
+  if (spec.kind == TokenizerKind::kByteLevelBpe) {
+    AppendByteLevel(text, bytes);
+  } else {
+    AppendWithSpaces(text, bytes);
+  }
+}
+
+// Longer pieces are not merged to: finding their splits takes the square of their length, and no
+// model has any.
+constexpr size_t kMergedPieceBytesMax = 1024;
+
+using PieceIndex = std::unordered_map<std::string_view, uint32_t>;
+
+// The texts that a segmenter may produce: no special tokens, nothing that text cannot hold.
+PieceIndex AddPieces(const VocabularySpec& spec,
+                     const std::vector<TokenType>& types,
+                     SegmenterVocabulary& vocabulary) {
+  PieceIndex index;
+  index.reserve(spec.tokens.size());
+  for (size_t i = 0; i < spec.tokens.size(); ++i) {
+    const bool ordinary = types[i] == TokenType::kNormal || types[i] == TokenType::kByte;
+    const std::string& text = spec.tokens[i];
+    if (!ordinary || text.empty() || !IsValidUtf8(text) ||
+        !index.emplace(text, static_cast<uint32_t>(vocabulary.texts.size())).second) {
+      continue;
+    }
+    vocabulary.texts.push_back(text);
+    vocabulary.ids.push_back(static_cast<uint32_t>(i));
+  }
+  return index;
+}
+
+// The token for what has none, if the file names one that is not a piece already.
+void AddUnknown(const VocabularySpec& spec,
+                const PieceIndex& index,
+                SegmenterVocabulary& vocabulary) {
+  if (!spec.unk.has_value()) {
+    return;
+  }
+  const std::string& text = spec.tokens[static_cast<size_t>(*spec.unk)];
+  if (!text.empty() && IsValidUtf8(text) && !index.contains(text)) {
+    vocabulary.texts.push_back(text);
+    vocabulary.ids.push_back(static_cast<uint32_t>(*spec.unk));
+  }
+}
+
+}  // namespace
+
+Status CheckVocabulary(const VocabularySpec& spec) {
+  const size_t n = spec.tokens.size();
+  if (n == 0) {
+    return ErrorF(StatusCode::kInvalidArgument, "tokenizer: the vocabulary is empty");
+  }
+  if (!spec.types.empty() && spec.types.size() != n) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "tokenizer: %d token types for %d tokens",
+                  spec.types.size(),
+                  n);
+  }
+  if (!spec.scores.empty() && spec.scores.size() != n) {
+    return ErrorF(
+        StatusCode::kInvalidArgument, "tokenizer: %d scores for %d tokens", spec.scores.size(), n);
+  }
+  if (spec.kind == TokenizerKind::kSentencePiece && spec.scores.empty()) {
+    return ErrorF(StatusCode::kInvalidArgument, "tokenizer: a SentencePiece vocabulary has scores");
+  }
+  if (std::any_of(spec.scores.begin(), spec.scores.end(), [](float s) { return std::isnan(s); })) {
+    return ErrorF(StatusCode::kInvalidArgument, "tokenizer: a score is not a number");
+  }
+  for (const auto& id : {spec.bos,
+                         spec.eos,
+                         spec.eot,
+                         spec.eom,
+                         spec.unk,
+                         spec.sep,
+                         spec.pad,
+                         spec.cls,
+                         spec.mask}) {
+    if (id.has_value() && (*id < 0 || static_cast<size_t>(*id) >= n)) {
+      return ErrorF(StatusCode::kInvalidArgument,
+                    "tokenizer: special token %d is outside the vocabulary of %d",
+                    *id,
+                    n);
+    }
+  }
+  return OkStatus();
+}
+
+std::vector<TokenType> TokenTypes(const VocabularySpec& spec) {
+  if (!spec.types.empty()) {
+    return spec.types;
+  }
+  std::vector<TokenType> types(spec.tokens.size(), TokenType::kNormal);
+  for (const auto& id :
+       {spec.bos, spec.eos, spec.eot, spec.eom, spec.sep, spec.pad, spec.cls, spec.mask}) {
+    if (id.has_value()) {
+      types[static_cast<size_t>(*id)] = TokenType::kControl;
+    }
+  }
+  if (spec.unk.has_value()) {
+    types[static_cast<size_t>(*spec.unk)] = TokenType::kUnknown;
+  }
+  return types;
+}
+
+TokenBytesTable::TokenBytesTable(const VocabularySpec& spec, const std::vector<TokenType>& types) {
+  ends_.reserve(spec.tokens.size() + 1);
+  ends_.push_back(0);
+  for (size_t i = 0; i < spec.tokens.size(); ++i) {
+    AppendTokenBytes(spec, types[i], spec.tokens[i], bytes_);
+    ends_.push_back(bytes_.size());
+  }
+}
+
+StatusOr<SegmenterVocabulary> ByteLevelBpeVocabulary(const VocabularySpec& spec,
+                                                     const std::vector<TokenType>& types) {
+  SegmenterVocabulary vocabulary;
+  const PieceIndex index = AddPieces(spec, types, vocabulary);
+  vocabulary.merges.reserve(spec.merges.size());
+  std::string joined;
+  for (size_t i = 0; i < spec.merges.size(); ++i) {
+    const std::string_view merge = spec.merges[i];
+    // A piece may be a space itself: the separator follows the first character.
+    const size_t space = merge.find(' ', 1);
+    if (space == std::string_view::npos || space + 1 == merge.size()) {
+      return ErrorF(StatusCode::kInvalidArgument, "tokenizer: merge %d has no two parts", i);
+    }
+    joined = merge.substr(0, space);
+    joined += merge.substr(space + 1);
+    const auto left = index.find(merge.substr(0, space));
+    const auto right = index.find(merge.substr(space + 1));
+    if (left != index.end() && right != index.end() && index.contains(joined)) {
+      vocabulary.merges.emplace_back(left->second, right->second);
+    }
+  }
+  return vocabulary;
+}
+
+SegmenterVocabulary SentencePieceVocabulary(const VocabularySpec& spec,
+                                            const std::vector<TokenType>& types) {
+  SegmenterVocabulary vocabulary;
+  const PieceIndex index = AddPieces(spec, types, vocabulary);
+  const size_t piece_count = vocabulary.texts.size();
+  struct Merge {
+    float score;
+    uint32_t piece;
+    uint32_t left;
+    uint32_t right;
+  };
+  std::vector<Merge> merges;
+  merges.reserve(piece_count * 2);
+  for (uint32_t piece = 0; piece < piece_count; ++piece) {
+    const uint32_t id = vocabulary.ids[piece];
+    if (types[id] != TokenType::kNormal) {
+      continue;
+    }
+    const std::string_view text = vocabulary.texts[piece];
+    if (text.size() > kMergedPieceBytesMax) {
+      continue;
+    }
+    for (size_t at = Utf8CodePointLength(text); at < text.size();
+         at += Utf8CodePointLength(text.substr(at))) {
+      const auto left = index.find(text.substr(0, at));
+      if (left == index.end()) {
+        continue;
+      }
+      const auto right = index.find(text.substr(at));
+      if (right != index.end()) {
+        merges.push_back({spec.scores[id], piece, left->second, right->second});
+      }
+    }
+  }
+  std::stable_sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
+    return a.score != b.score ? a.score > b.score : a.piece < b.piece;
+  });
+  vocabulary.merges.reserve(merges.size());
+  for (const Merge& merge : merges) {
+    vocabulary.merges.emplace_back(merge.left, merge.right);
+  }
+  AddUnknown(spec, index, vocabulary);
+  return vocabulary;
+}
+
+SegmenterVocabulary WordPieceVocabulary(const VocabularySpec& spec,
+                                        const std::vector<TokenType>& types) {
+  SegmenterVocabulary vocabulary;
+  const PieceIndex index = AddPieces(spec, types, vocabulary);
+  vocabulary.owned.reserve(vocabulary.texts.size());
+  for (std::string_view& text : vocabulary.texts) {
+    if (text.starts_with(kVisibleSpace) && text.size() > kVisibleSpace.size()) {
+      text.remove_prefix(kVisibleSpace.size());
+    } else {
+      text = vocabulary.owned.emplace_back("##" + std::string(text));
+    }
+  }
+  AddUnknown(spec, index, vocabulary);
+  return vocabulary;
+}
+
+}  // namespace inferd::text_internal
