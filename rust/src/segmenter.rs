@@ -102,7 +102,7 @@ fn build(spec: &RustSegmenterSpec) -> Result<RustSegmenter, Failure> {
     let patterns = patterns
         .iter()
         .map(|pattern| {
-            Regex::new(unsafe { pattern.text() }?).map_err(|e| Failure::invalid(e.to_string()))
+            Regex::new(unsafe { pattern.text() }?).map_err(|e| Failure::invalid(format!("pattern: {e}")))
         })
         .collect::<Result<Vec<_>, Failure>>()?;
     Ok(RustSegmenter::ByteLevelBpe { patterns, model: builder.build().map_err(crate_failure)? })
