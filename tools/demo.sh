@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Gets the demo model, writes a development config, starts inferd, streams answers, stops it.
+# usage: tools/demo.sh            a few answers, then a clean stop
+#        tools/demo.sh --serve    serve until interrupted
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=build/demo
+mkdir -p "$folder"
+model=$(tools/get_model.py smollm2) || {
+  echo "demo: the demo model is not in the cache and cannot be fetched" >&2
+  exit 1
+}
+address=127.0.0.1:0
+[ "${1:-}" = --serve ] && address=127.0.0.1:8750
+cat >"$folder/inferd.yaml" <<YAML
+# Written by tools/demo.sh. All keys: inferd --print-schema
+schema_version: 1
+listeners:
+  data:
+    address: $address
+models:
+  - name: smollm2
+    path: $model
+egress:
+  message_tokens_max: 1 # every token is a message of its own
+drain:
+  delay: 0
+  timeout: 10s
+YAML
+
+if [ "${1:-}" = --serve ]; then
+  echo "demo: serving smollm2 on $address; try: build/release/client/inferctl chat \"Hello!\""
+  exec build/release/daemon/inferd --config "$folder/inferd.yaml"
+fi
+
+echo "demo: starting inferd (config $folder/inferd.yaml, log $folder/inferd.log)"
+build/release/daemon/inferd --config "$folder/inferd.yaml" >"$folder/inferd.out" 2>"$folder/inferd.log" &
+daemon=$!
+trap 'kill "$daemon" 2>/dev/null || true' EXIT
+endpoint=
+for ((i = 0; i < 300; ++i)); do
+  endpoint=$(sed -n 's/^listening //p' "$folder/inferd.out")
+  [ -z "$endpoint" ] || break
+  kill -0 "$daemon" 2>/dev/null || { tail -n 5 "$folder/inferd.log" >&2; echo "demo: inferd did not start" >&2; exit 1; }
+  sleep 0.1
+done
+[ -n "$endpoint" ] || { echo "demo: inferd is not listening after 30 s; see $folder/inferd.log" >&2; exit 1; }
+
+ctl() { build/release/client/inferctl --endpoint "$endpoint" "$@"; }
+ctl model list
+for question in "Write one sentence about the sea." "Explain what a database index is in two sentences."; do
+  printf '\n> %s\n' "$question"
+  ctl chat --temperature 0 --max-tokens 96 --stats "$question"
+done
+
+echo
+echo "demo: stopping inferd"
+kill -TERM "$daemon"
+wait "$daemon" || { echo "demo: inferd ended with an error; see $folder/inferd.log" >&2; exit 1; }
+trap - EXIT
+echo "demo: stopped cleanly. Serve it yourself with: make run"
