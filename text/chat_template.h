@@ -26,7 +26,8 @@ struct ChatTemplateInput {
   std::string extra_variables_json;  // a JSON object of further variables, or ""
 };
 
-// A rendered prompt in pieces: template text may hold control tokens, user text may not.
+// A rendered prompt in pieces: template text may hold control tokens, user text may not. Letters
+// and spaces of a user's string may lie in a template piece where they can do no harm.
 struct PromptPiece {
   std::string text;
   bool from_user = false;
@@ -42,8 +43,10 @@ class ChatTemplate {
   // The prompt as one string, as Jinja2 would give it.
   virtual StatusOr<std::string> Render(const ChatTemplateInput& input) const = 0;
 
-  // The prompt in pieces by origin: user strings enter the template between private markers that
-  // are removed afterwards. kInvalidArgument if the input holds marker characters.
+  // The prompt in pieces by origin; joined they are what Render gives. User strings enter the
+  // template as characters of a private plane, which are put back afterwards (user_text_marks.h).
+  // kInvalidArgument if the input holds such characters (from U+100000 on), or a role that is not
+  // a word of letters, digits, '_' and '-': roles are template text.
   virtual StatusOr<std::vector<PromptPiece>> RenderPieces(const ChatTemplateInput& input) const = 0;
 };
 

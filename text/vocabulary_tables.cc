@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/utf8.h"
+#include "text/code_points.h"
 
 namespace inferd::text_internal {
 namespace {
@@ -13,20 +14,6 @@ namespace {
 bool IsMatchedWhole(TokenType type) {
   return type == TokenType::kControl || type == TokenType::kUserDefined ||
          type == TokenType::kUnknown;
-}
-
-// The code point at the start of `text` and its length; {0, 0} if it is ill-formed.
-std::pair<char32_t, size_t> DecodeCodePoint(std::string_view text) {
-  const size_t length = Utf8CodePointLength(text);
-  if (length == 0) {
-    return {0, 0};
-  }
-  constexpr std::array<uint8_t, 5> kLeadMask = {0, 0x7f, 0x1f, 0x0f, 0x07};
-  char32_t code = static_cast<uint8_t>(text[0]) & kLeadMask[length];
-  for (size_t i = 1; i < length; ++i) {
-    code = code << 6 | (static_cast<uint8_t>(text[i]) & 0x3f);
-  }
-  return {code, length};
 }
 
 // The byte that GPT-2's character `code` stands for: printable Latin-1 for itself, U+0100 and up

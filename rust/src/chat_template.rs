@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const RECURSION_MAX: usize = 100;
 /// A template whose rendering was stopped this often is not rendered again (see `sandbox`).
 const STOPPED_MAX: u32 = 4;
+const COMPILE_MEMORY_BYTES: u64 = 64 << 20;
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(5);
 const MESSAGE_CHARACTERS_MAX: usize = 300;
 
 #[repr(C)]
@@ -30,7 +32,18 @@ pub struct RustTemplate {
 
 const NAME: &str = "chat_template";
 
+/// Compiling evaluates constant expressions, so it is bounded too.
 fn compile(source: &str) -> Result<RustTemplate, Failure> {
+    let source = without_generation_tags(source);
+    let outcome = sandbox::run(COMPILE_MEMORY_BYTES, COMPILE_TIMEOUT, move || environment(source));
+    let environment = match outcome {
+        Outcome::Done(result) => result?,
+        Outcome::Stopped(failure) => return Err(failure),
+    };
+    Ok(RustTemplate { environment: Arc::new(environment), stopped: AtomicU32::new(0) })
+}
+
+fn environment(source: String) -> Result<Environment<'static>, Failure> {
     let mut environment = Environment::new();
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
@@ -42,9 +55,8 @@ fn compile(source: &str) -> Result<RustTemplate, Failure> {
     environment.add_filter("string", text_of);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
-    let source = without_generation_tags(source);
     environment.add_template_owned(NAME, source).map_err(failure)?;
-    Ok(RustTemplate { environment: Arc::new(environment), stopped: AtomicU32::new(0) })
+    Ok(environment)
 }
 
 fn raise_exception(message: &str) -> Result<String, Error> {
