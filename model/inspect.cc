@@ -68,9 +68,9 @@ void AddFormats(const Gguf& gguf, ModelSummary& summary) {
     use.name = name == "unknown" ? absl::StrFormat("type %d", type) : std::string(name);
     summary.formats.push_back(std::move(use));
   }
-  std::stable_sort(summary.formats.begin(),
-                   summary.formats.end(),
-                   [](const auto& a, const auto& b) { return a.n_values > b.n_values; });
+  std::sort(summary.formats.begin(), summary.formats.end(), [](const auto& a, const auto& b) {
+    return a.n_values != b.n_values ? a.n_values > b.n_values : a.name < b.name;
+  });
 }
 
 void AddReasons(const Gguf& gguf, ModelSummary& summary) {

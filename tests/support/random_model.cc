@@ -253,7 +253,9 @@ GgufWriter RandomModel(const RandomModelSpec& spec) {
   const Features features = FeaturesOf(spec.family);
   GgufWriter writer(features.architecture);
   SetKeys(spec, features, writer);
-  SetVocabulary(features.vocabulary, spec.vocab_size, writer);
+  if (spec.vocab_size >= kRandomVocabularyMin) {
+    SetVocabulary(features.vocabulary, spec.vocab_size, writer);
+  }
   TensorAdder(spec, features, writer).AddAll();
   return writer;
 }

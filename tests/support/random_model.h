@@ -24,7 +24,7 @@ struct RandomModelSpec {
   int32_t n_kv_heads = 0;
   int32_t head_dim = 0;
   int32_t rotary_dim = 0;  // head_dim but for phi3
-  int32_t vocab_size = 0;
+  int32_t vocab_size = 0;  // below kRandomVocabularyMin the file has no tokenizer
   int32_t context = 0;
   int32_t window = 0;            // of families that have windows; 0: the key is left out
   int32_t original_context = 0;  // phi3: above it the long rope factors hold
