@@ -284,12 +284,6 @@ void Tiles(const TileRun& run) {
   }
 }
 
-// Scale and sum of a group, and its codes as bytes of 16 values a vector.
-struct QuantizedGroup {
-  float scale = 0.0f;
-  int32_t sum = 0;
-};
-
 template <int kVectors>
 inline QuantizedGroup QuantizeGroup(const float* x, uint8_t* codes) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
@@ -326,39 +320,11 @@ inline QuantizedGroup QuantizeGroup(const float* x, uint8_t* codes) {
   return group;
 }
 
-template <int kVectors>
-void QuantizeBlock(const QuantizeRun& run) {
-  constexpr int kGroups = 2 / kVectors;
-  const int64_t record_bytes = int64_t{run.block_rows} * (kRecordValues + 12 * kGroups);
-  for (int row = 0; row < run.block_rows; ++row) {
-    const float* x = run.x + row * run.x_stride;
-    uint8_t* record = run.block;
-    for (int64_t k = 0; k < run.k; k += kRecordValues, record += record_bytes) {
-      uint8_t* codes = record + row * kRecordValues;
-      uint8_t* scales = record + run.block_rows * kRecordValues;
-      for (int g = 0; g < kGroups; ++g) {
-        QuantizedGroup group;
-        if (row < run.rows) {
-          group = QuantizeGroup<kVectors>(x + k + 16 * g, codes + 16 * g);
-        } else {
-          __builtin_memset(codes + 16 * g, 0, 16 * kVectors);
-        }
-        const float scaled_sum = group.scale * static_cast<float>(group.sum);
-        uint8_t* at = scales + 4 * (g * run.block_rows + row);
-        const int64_t next = 4 * kGroups * run.block_rows;
-        __builtin_memcpy(at, &group.scale, 4);
-        __builtin_memcpy(at + next, &group.sum, 4);
-        __builtin_memcpy(at + 2 * next, &scaled_sum, 4);
-      }
-    }
-  }
-}
-
 void Quantize(const QuantizeRun& run) {
   if (run.group_values == 32) {
-    QuantizeBlock<2>(run);
+    QuantizeRows<32>(run, QuantizeGroup<2>);
   } else {
-    QuantizeBlock<1>(run);
+    QuantizeRows<16>(run, QuantizeGroup<1>);
   }
 }
 

@@ -1,5 +1,5 @@
-// The parts of the linear op that are written once over a Lanes type (lanes_*.h): float weights and
-// the end of every op.
+// The parts of the linear op that are written once for all instruction sets: where quantised
+// activations go, and, over a Lanes type (lanes_*.h), float weights and the end of every op.
 #pragma once
 
 #include "cpu/linear_kernels.h"
@@ -7,6 +7,41 @@
 
 namespace inferd::cpu_internal {
 namespace {
+
+// A group of x as int8 codes: x is about scale * code. `sum` is the codes'.
+struct QuantizedGroup {
+  float scale = 0.0f;
+  int32_t sum = 0;
+};
+
+// Fills an activation block; quantize(x, codes) does one group of kGroupValues.
+template <int kGroupValues, typename Quantize>
+inline void QuantizeRows(const QuantizeRun& run, const Quantize& quantize) {
+  constexpr int kGroups = kRecordValues / kGroupValues;
+  const int64_t record_bytes = int64_t{run.block_rows} * (kRecordValues + 12 * kGroups);
+  const int64_t part_bytes = 4 * kGroups * run.block_rows;
+  for (int row = 0; row < run.block_rows; ++row) {
+    uint8_t* record = run.block;
+    for (int64_t k = 0; k < run.k; k += kRecordValues, record += record_bytes) {
+      uint8_t* codes = record + row * kRecordValues;
+      uint8_t* scales = record + run.block_rows * kRecordValues + 4 * row;
+      for (int g = 0; g < kGroups; ++g) {
+        QuantizedGroup group;
+        if (row < run.rows) {
+          const float* x = run.x + row * run.x_stride + k + g * kGroupValues;
+          group = quantize(x, codes + g * kGroupValues);
+        } else {
+          __builtin_memset(codes + g * kGroupValues, 0, kGroupValues);
+        }
+        const float scaled_sum = group.scale * static_cast<float>(group.sum);
+        uint8_t* at = scales + 4 * g * run.block_rows;
+        __builtin_memcpy(at, &group.scale, 4);
+        __builtin_memcpy(at + part_bytes, &group.sum, 4);
+        __builtin_memcpy(at + 2 * part_bytes, &scaled_sum, 4);
+      }
+    }
+  }
+}
 
 template <typename F>
 inline F FinishOne(const FinishRun& run, F value, const float* up) {

@@ -19,70 +19,47 @@ int ScalarBlockRows(int64_t rows) {
   return static_cast<int>(std::min<int64_t>(rows, kBlockRowsMax));
 }
 
-// Where the parts of one activation record lie; Byte is uint8_t, const or not.
-template <typename Byte>
+// Where the parts of one activation record lie.
 struct ActivationRecord {
-  Byte* codes;  // int8 [R][32]
-  Byte* scales;
-  Byte* sums;
-  Byte* scaled_sums;
+  const uint8_t* codes;  // int8 [R][32]
+  const uint8_t* scales;
+  const uint8_t* scaled_sums;
 
-  ActivationRecord(Byte* record, int block_rows, int groups)
+  ActivationRecord(const uint8_t* record, int block_rows, int groups)
       : codes(record),
         scales(record + block_rows * kRecordValues),
-        sums(scales + 4 * block_rows * groups),
-        scaled_sums(sums + 4 * block_rows * groups) {}
+        scaled_sums(scales + 8 * block_rows * groups) {}
 };
 
-struct QuantizedGroup {
-  float scale = 0.0f;
-  int32_t sum = 0;
-};
-
-QuantizedGroup QuantizeGroup(const float* x, int num_values, int8_t* codes) {
+template <int kValues>
+QuantizedGroup QuantizeGroup(const float* x, uint8_t* codes) {
   // As integers, magnitudes order as the floats do, with infinities and NaNs on top.
   uint32_t absmax_bits = 0;
-  for (int i = 0; i < num_values; ++i) {
+  for (int i = 0; i < kValues; ++i) {
     absmax_bits = std::max(absmax_bits, std::bit_cast<uint32_t>(x[i]) & 0x7fffffffu);
   }
   const float absmax = std::bit_cast<float>(absmax_bits);
   QuantizedGroup group;
   if (absmax_bits >= 0x7f800000u || absmax < kNegligibleAbsmax) {
-    std::fill_n(codes, num_values, int8_t{0});
+    std::fill_n(codes, kValues, uint8_t{0});
     group.scale = absmax_bits >= 0x7f800000u ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
     return group;
   }
   group.scale = absmax / 127.0f;
   const float inverse = 127.0f / absmax;
-  for (int i = 0; i < num_values; ++i) {
-    const int32_t code = static_cast<int32_t>(std::nearbyintf(x[i] * inverse));
-    codes[i] = static_cast<int8_t>(code);
+  for (int i = 0; i < kValues; ++i) {
+    const auto code = static_cast<int32_t>(std::nearbyintf(x[i] * inverse));
+    codes[i] = static_cast<uint8_t>(code);
     group.sum += code;
   }
   return group;
 }
 
 void ScalarQuantize(const QuantizeRun& run) {
-  const int groups = kRecordValues / run.group_values;
-  const int64_t record_bytes = ActivationRecordBytes(run.block_rows, groups);
-  const int64_t num_records = run.k / kRecordValues;
-  std::memset(run.block, 0, static_cast<size_t>(num_records * record_bytes));
-  for (int64_t r = 0; r < num_records; ++r) {
-    const ActivationRecord record(run.block + r * record_bytes, run.block_rows, groups);
-    for (int row = 0; row < run.rows; ++row) {
-      for (int g = 0; g < groups; ++g) {
-        const int start = g * run.group_values;
-        const QuantizedGroup group =
-            QuantizeGroup(run.x + row * run.x_stride + r * kRecordValues + start,
-                          run.group_values,
-                          reinterpret_cast<int8_t*>(record.codes) + row * kRecordValues + start);
-        const int at = 4 * (g * run.block_rows + row);
-        const float scaled_sum = group.scale * static_cast<float>(group.sum);
-        std::memcpy(record.scales + at, &group.scale, 4);
-        std::memcpy(record.sums + at, &group.sum, 4);
-        std::memcpy(record.scaled_sums + at, &scaled_sum, 4);
-      }
-    }
+  if (run.group_values == 32) {
+    QuantizeRows<32>(run, QuantizeGroup<32>);
+  } else {
+    QuantizeRows<16>(run, QuantizeGroup<16>);
   }
 }
 
@@ -97,7 +74,7 @@ T LoadAs(const uint8_t* bytes) {
 void AddRecord(const TileFormat& format,
                const uint8_t* codes,
                const RecordScales& weight,
-               const ActivationRecord<const uint8_t>& x,
+               const ActivationRecord& x,
                int block_rows,
                float* totals) {
   int16_t integers[kRecordValues];

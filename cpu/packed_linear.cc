@@ -240,6 +240,7 @@ const LinearKernels& LinearKernelsFor(CpuIsa isa) {
     case CpuIsa::kAvx512:
       return Avx512LinearKernels();
     case CpuIsa::kAvx2:
+      return Avx2LinearKernels();
     case CpuIsa::kScalar:
       break;
   }
