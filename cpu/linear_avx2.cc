@@ -30,7 +30,7 @@ inline T LoadAs(const uint8_t* p) {
 
 // Bits [from, from + width) of each byte, moved to bit `to`; the rest is zero.
 template <int kFrom, int kWidth, int kTo>
-inline __m256i Field(__m256i bytes) {
+[[gnu::always_inline]] inline __m256i Field(__m256i bytes) {
   constexpr int kMask = ((1 << kWidth) - 1) << kTo;
   const __m256i moved =
       kFrom < kTo ? _mm256_slli_epi16(bytes, kTo - kFrom) : _mm256_srli_epi16(bytes, kFrom - kTo);
@@ -39,7 +39,7 @@ inline __m256i Field(__m256i bytes) {
 
 // The codes of quad j for eight rows; `record` points to the half's first byte of a vector.
 template <int kCodeBits, int j>
-inline __m256i Codes(const uint8_t* record) {
+[[gnu::always_inline]] inline __m256i Codes(const uint8_t* record) {
   if constexpr (kCodeBits == 8) {  // signed again
     return _mm256_xor_si256(Load(record + 64 * j), _mm256_set1_epi8(-128));
   } else if constexpr (kCodeBits >= 4) {
@@ -66,11 +66,13 @@ constexpr int QuadsPerSum(int code_bits) {
 
 // Adds the products of quads [j, last) to `dots`, the integers of R rows.
 template <int kCodeBits, int R, int j, int kLast>
-inline void AddQuads(const uint8_t* record, const uint8_t* x, __m256i* dots) {
+[[gnu::always_inline]] inline void AddQuads(const uint8_t* record,
+                                            const uint8_t* x,
+                                            __m256i* dots) {
   constexpr int kQuads = kLast - j < QuadsPerSum(kCodeBits) ? kLast - j : QuadsPerSum(kCodeBits);
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sums[R];
-  const auto add = [&]<int q>() {
+  const auto add = [&]<int q>() __attribute__((always_inline)) {
     const __m256i codes = Codes<kCodeBits, q>(record);
 #pragma GCC unroll 4
     for (int m = 0; m < R; ++m) {
@@ -115,7 +117,10 @@ struct GroupScales {
 
 // `scales` follows a record's codes, `tail` the records of a block; both moved to the half.
 template <QuantFormat kFormat>
-inline GroupScales LoadScales(const uint8_t* scales, const uint8_t* tail, int half, int group) {
+[[gnu::always_inline]] inline GroupScales LoadScales(const uint8_t* scales,
+                                                     const uint8_t* tail,
+                                                     int half,
+                                                     int group) {
   constexpr TileFormat kTile = TileFormatOf(kFormat);
   GroupScales result{_mm256_setzero_ps(), _mm256_setzero_ps()};
   if constexpr (!kTile.super_block) {
@@ -150,7 +155,7 @@ inline GroupScales LoadScales(const uint8_t* scales, const uint8_t* tail, int ha
 
 // Half a weight record times the R rows of an activation record.
 template <QuantFormat kFormat, int R>
-inline void AddHalfRecord(
+[[gnu::always_inline]] inline void AddHalfRecord(
     const uint8_t* record, const uint8_t* tail, const uint8_t* x, int half, __m256* totals) {
   constexpr TileFormat kTile = TileFormatOf(kFormat);
   constexpr int kGroups = kTile.GroupsPerRecord();
@@ -158,7 +163,7 @@ inline void AddHalfRecord(
   const uint8_t* x_sums = x_scales + 4 * R * kGroups;
   const uint8_t* x_scaled_sums = x_sums + 4 * R * kGroups;
   const uint8_t* codes = record + 32 * half;
-  const auto group = [&]<int g>() {
+  const auto group = [&]<int g>() __attribute__((always_inline)) {
     constexpr int kQuads = 8 / kGroups;
     __m256i dots[R];
 #pragma GCC unroll 4
@@ -191,7 +196,7 @@ inline void AddHalfRecord(
 }
 
 template <int kBytes>
-inline void Prefetch(const uint8_t* p) {
+[[gnu::always_inline]] inline void Prefetch(const uint8_t* p) {
   __builtin_prefetch(p);
   if constexpr (kBytes > 64) {
     Prefetch<kBytes - 64>(p + 64);

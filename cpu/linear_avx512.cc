@@ -44,7 +44,7 @@ __m512i AndOr(__m512i a, __m512i mask, __m512i b) {
   return _mm512_ternarylogic_epi32(a, mask, b, 0xea);
 }
 
-inline void UnpackNibbles(const uint8_t* planes, __m512i* codes) {
+[[gnu::always_inline]] inline void UnpackNibbles(const uint8_t* planes, __m512i* codes) {
   const __m512i low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -56,7 +56,7 @@ inline void UnpackNibbles(const uint8_t* planes, __m512i* codes) {
 
 // Ors bits [width * (j % per_plane), + width) of the planes into bit `to` of quad j's codes.
 template <int kWidth, int kTo>
-inline void AddPlane(const uint8_t* planes, __m512i* codes) {
+[[gnu::always_inline]] inline void AddPlane(const uint8_t* planes, __m512i* codes) {
   constexpr int kPerPlane = 8 / kWidth;
   const __m512i mask = _mm512_set1_epi8(((1 << kWidth) - 1) << kTo);
 #pragma GCC unroll 8
@@ -70,7 +70,7 @@ inline void AddPlane(const uint8_t* planes, __m512i* codes) {
 }
 
 template <int kCodeBits>
-inline void UnpackCodes(const uint8_t* record, __m512i* codes) {
+[[gnu::always_inline]] inline void UnpackCodes(const uint8_t* record, __m512i* codes) {
   if constexpr (kCodeBits == 8) {
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
@@ -102,7 +102,9 @@ struct GroupScales {
 
 // `scales` follows a record's codes, `tail` the records of a block.
 template <QuantFormat kFormat>
-inline GroupScales LoadScales(const uint8_t* scales, const uint8_t* tail, int group) {
+[[gnu::always_inline]] inline GroupScales LoadScales(const uint8_t* scales,
+                                                     const uint8_t* tail,
+                                                     int group) {
   constexpr TileFormat kTile = TileFormatOf(kFormat);
   GroupScales result{_mm512_setzero_ps(), _mm512_setzero_ps()};
   if constexpr (!kTile.super_block) {
@@ -133,10 +135,10 @@ inline GroupScales LoadScales(const uint8_t* scales, const uint8_t* tail, int gr
 
 // One weight record times the R rows of an activation record.
 template <QuantFormat kFormat, int R>
-inline void AddRecord(const uint8_t* record,
-                      const uint8_t* tail,
-                      const uint8_t* x,
-                      __m512* totals) {
+[[gnu::always_inline]] inline void AddRecord(const uint8_t* record,
+                                             const uint8_t* tail,
+                                             const uint8_t* x,
+                                             __m512* totals) {
   constexpr TileFormat kTile = TileFormatOf(kFormat);
   constexpr int kGroups = kTile.GroupsPerRecord();
   constexpr int kQuads = 8 / kGroups;
@@ -174,7 +176,7 @@ inline void AddRecord(const uint8_t* record,
 }
 
 template <int kBytes>
-inline void Prefetch(const uint8_t* p) {
+[[gnu::always_inline]] inline void Prefetch(const uint8_t* p) {
   __builtin_prefetch(p);
   if constexpr (kBytes > 64) {
     Prefetch<kBytes - 64>(p + 64);
