@@ -1,0 +1,142 @@
+// GenerationClient: a thin C++ client of inferd.v1. Plain values in and out: who includes this
+// header needs neither gRPC nor protobuf.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "text/chat_template.h"
+
+namespace inferd {
+
+// Text, token ids taken as they are, or messages for the model's chat template.
+using Prompt = std::variant<std::string, std::vector<TokenId>, std::vector<ChatMessage>>;
+
+// How to draw and when to end. What is unset is left to the daemon, whose proto says what unset
+// means; values are checked there.
+struct GenerationOptions {
+  std::optional<float> temperature, top_p, min_p;
+  std::optional<int32_t> top_k;
+  std::optional<float> repetition_penalty, presence_penalty, frequency_penalty;
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::optional<uint64_t> seed;
+  std::optional<int32_t> n;
+  std::optional<int32_t> logprobs;
+  std::optional<int32_t> max_tokens, min_tokens;
+  std::vector<std::string> stop;
+  std::vector<TokenId> stop_token_ids;
+  bool ignore_eos = false;
+  bool include_stop = false;
+};
+
+// One call of Generate or GenerateStream.
+struct GenerationCall {
+  std::string model;
+  Prompt prompt;
+  GenerationOptions options;
+  std::string request_id;       // "": the daemon makes one
+  std::string expected_digest;  // "": any
+  bool stream = true;
+  bool token_ids = false;  // ask for them beside the text
+  std::optional<int32_t> max_tokens_per_message;
+  std::optional<Duration> timeout;  // unset: none
+};
+
+struct GenerationStarted {
+  std::string request_id;
+  std::string model;
+  std::string digest;
+  std::string numerics_id;
+  uint64_t seed = 0;
+  int32_t prompt_tokens = 0;
+  int32_t cached_tokens = 0;
+};
+
+struct TokenLogprobs {
+  float logprob = 0;                           // of the drawn token
+  std::vector<std::pair<TokenId, float>> top;  // the most probable ones, best first
+};
+
+// Output of one choice: a piece of a stream, or all of it.
+struct ChoiceOutput {
+  int32_t index = 0;
+  std::string text;
+  std::vector<TokenId> token_ids;
+  std::vector<TokenLogprobs> logprobs;
+};
+
+struct Choice {
+  ChoiceOutput output;
+  std::string finish_reason;  // "stop" or "length"
+  std::optional<std::string> matched_stop;
+  std::optional<TokenId> matched_stop_token;
+  int32_t output_tokens = 0;
+  Duration queue{}, prefill{}, decode{};
+};
+
+struct GenerationResult {
+  GenerationStarted started;
+  std::vector<Choice> choices;  // by index
+};
+
+// What a stream tells while it runs, on the calling thread. Either may be empty.
+struct GenerationObserver {
+  std::function<void(const GenerationStarted&)> on_started;
+  std::function<void(const ChoiceOutput&)> on_output;
+};
+
+struct ServedModel {
+  std::string name, digest, state;  // state: "ready" or "loading"
+  std::string display_name, architecture, quantization, device, template_digest, numerics_id;
+  int64_t context_tokens_max = 0;
+  int64_t vocab_size = 0;
+  int64_t file_bytes = 0;
+  int64_t weight_bytes = 0;
+  int64_t kv_tokens_max = 0;
+  bool adds_bos = false;
+  std::vector<TokenId> end_token_ids;
+};
+
+// Thread-safe; calls block the calling thread. Statuses are the daemon's, their message extended
+// by the field violations, reason and retry delay that came with them.
+class GenerationClient {
+ public:
+  // kInvalidArgument for an endpoint that is neither HOST:PORT nor unix:PATH. Connects with the
+  // first call. `own_connection`: do not share a connection with other clients of this process.
+  static StatusOr<std::unique_ptr<GenerationClient>> Create(const std::string& endpoint,
+                                                            bool own_connection = false);
+  ~GenerationClient();
+
+  // Ends with kCancelled when `stop` is requested.
+  StatusOr<GenerationResult> Generate(const GenerationCall& call,
+                                      const GenerationObserver& observer = {},
+                                      std::stop_token stop = {});
+  StatusOr<std::vector<TokenId>> Tokenize(const std::string& model,
+                                          const std::string& text,
+                                          bool add_bos,
+                                          bool parse_special,
+                                          Duration timeout);
+  // All pages.
+  StatusOr<std::vector<ServedModel>> ListModels(Duration timeout);
+  StatusOr<ServedModel> GetModel(const std::string& model, Duration timeout);
+  // grpc.health.v1: "serving", "not serving" or "unknown"; kNotFound for a service that the daemon
+  // does not know. "" is the process.
+  StatusOr<std::string> Health(const std::string& service, Duration timeout);
+
+ private:
+  class Impl;
+  explicit GenerationClient(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inferd

@@ -1,0 +1,47 @@
+#include <ostream>
+
+#include "client/commands.h"
+
+namespace inferd {
+namespace {
+
+// Calls what each command names.
+struct Runner {
+  const CommonOptions& common;
+  Terminal& terminal;
+
+  ExitCode operator()(const GenerateCommand& c) const { return RunGenerate(common, c, terminal); }
+  ExitCode operator()(const ChatCommand& c) const { return RunChat(common, c, terminal); }
+  ExitCode operator()(const InspectCommand& c) const { return RunInspect(common, c, terminal); }
+  ExitCode operator()(const ModelListCommand&) const { return RunModelList(common, terminal); }
+  ExitCode operator()(const ModelGetCommand& c) const { return RunModelGet(common, c, terminal); }
+  ExitCode operator()(const TokenizeCommand& c) const { return RunTokenize(common, c, terminal); }
+  ExitCode operator()(const TemplateCommand& c) const { return RunTemplate(c, terminal); }
+  ExitCode operator()(const StatusCommand&) const { return RunStatus(common, terminal); }
+  ExitCode operator()(const BenchCommand& c) const { return RunBench(common, c, terminal); }
+  ExitCode operator()(const CompletionCommand& c) const { return RunCompletion(c, terminal); }
+  ExitCode operator()(const VersionCommand&) const {
+    terminal.out << "inferctl " << INFERD_VERSION << '\n';
+    return ExitCode::kOk;
+  }
+};
+
+}  // namespace
+
+ExitCode RunInferctl(const std::vector<std::string>& arguments, Terminal& terminal) {
+  const auto parsed = ParseCommandLine(arguments, terminal);
+  if (const auto* code = std::get_if<ExitCode>(&parsed)) {
+    return *code;
+  }
+  const auto& invocation = std::get<Invocation>(parsed);
+  terminal.color = terminal.color && invocation.common.color;
+  const ExitCode code = std::visit(Runner{invocation.common, terminal}, invocation.command);
+  terminal.out.flush();
+  if (!terminal.out && code == ExitCode::kOk) {
+    PrintError(terminal, "cannot write to standard output");
+    return ExitCode::kFailure;
+  }
+  return code;
+}
+
+}  // namespace inferd
