@@ -97,6 +97,7 @@ Status ReadWindows(const Family& family,
                   Quoted(config.FullKey(kKey)),
                   window);
   }
+  facts.windows.reserve(facts.local.size());
   for (const bool local : facts.local) {
     facts.windows.push_back(local ? window : 0);
   }
@@ -174,6 +175,7 @@ Status ReadHeads(const ModelConfig& model,
 // Groups of layers whose state lives and dies together: the full group first, then each window.
 void AssignStateGroups(ModelConfig& model) {
   std::vector<int32_t> windows;
+  windows.reserve(model.layers.size());
   for (const LayerConfig& layer : model.layers) {
     windows.push_back(layer.attention.window);
   }
@@ -262,6 +264,7 @@ StatusOr<ModelConfig> ReadConfig(const Family& family,
   const RopeFacts rope_facts = {facts.head_dim, context_declared, model.context_tokens_max};
   ASSIGN_OR_RETURN(facts.rope, ReadRope(family, rope_facts, config, weights));
 
+  model.layers.reserve(static_cast<size_t>(n_layers));
   for (int32_t i = 0; i < n_layers; ++i) {
     model.layers.push_back(MakeLayer(family, facts, i));
   }

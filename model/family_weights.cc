@@ -137,6 +137,7 @@ StatusOr<ModelWeights> ReadWeights(const Family& family,
     ASSIGN_OR_RETURN(weights.output,
                      reader.Matrix("output.weight", config.vocab_size, config.d_model));
   }
+  weights.layers.reserve(config.layers.size());
   for (size_t i = 0; i < config.layers.size(); ++i) {
     LayerReader layer(family, config.layers[i], config.d_model, i, reader);
     ASSIGN_OR_RETURN(LayerWeights layer_weights, layer.Read());

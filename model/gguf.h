@@ -19,8 +19,8 @@
 
 namespace inferd {
 
-// The value types of GGUF, with its numbers.
-enum class GgufType : uint32_t {
+// The value types of GGUF, with its numbers and its width.
+enum class GgufType : uint32_t {  // NOLINT(performance-enum-size)
   kU8 = 0,
   kI8 = 1,
   kU16 = 2,

@@ -8,6 +8,7 @@
 namespace inferd {
 
 // The storage formats that are read. The names and the block layouts are GGML's.
+// NOLINTBEGIN(readability-identifier-naming)
 enum class QuantFormat : uint8_t {
   kF32,
   kF16,
@@ -23,6 +24,7 @@ enum class QuantFormat : uint8_t {
   kQ5_K,
   kQ6_K,
 };
+// NOLINTEND(readability-identifier-naming)
 inline constexpr int kNumQuantFormats = 13;
 
 // Constant facts of a format. Rows are stored one after another, each a whole number of blocks.

@@ -193,19 +193,48 @@ Status ReadText(const Gguf& gguf, std::string_view key, std::string& text) {
   return OkStatus();
 }
 
+// Whether texts carry bos, eos and a first space: what the kind implies, then what keys say.
+Status ReadFlags(const Gguf& gguf, VocabularySpec& spec) {
+  spec.add_bos = spec.bos && (spec.kind == TokenizerKind::kSentencePiece ||
+                              (spec.kind == TokenizerKind::kByteLevelBpe && PreAddsBos(spec.pre)));
+  const std::pair<std::string_view, bool*> flags[] = {
+      {"tokenizer.ggml.add_bos_token", &spec.add_bos},
+      {"tokenizer.ggml.add_eos_token", &spec.add_eos},
+      {"tokenizer.ggml.add_space_prefix", &spec.add_space_prefix},
+      {"tokenizer.ggml.remove_extra_whitespaces", &spec.remove_extra_whitespaces},
+  };
+  for (const auto& [key, flag] : flags) {
+    RETURN_IF_ERROR(ReadFlag(gguf, key, *flag));
+  }
+  constexpr std::string_view kProblem = "absent, though the file asks that texts carry it";
+  if (spec.add_bos && !spec.bos) {
+    return BadKey("tokenizer.ggml.bos_token_id", kProblem);
+  }
+  if (spec.add_eos && !spec.eos) {
+    return BadKey("tokenizer.ggml.eos_token_id", kProblem);
+  }
+  return OkStatus();
+}
+
+// The kind of tokenizer; kNone if the file has none.
+StatusOr<TokenizerKind> ReadKind(const Gguf& gguf) {
+  constexpr std::string_view kKey = "tokenizer.ggml.model";
+  if (gguf.Find(kKey) != nullptr) {
+    ASSIGN_OR_RETURN(const std::string_view model, gguf.GetString(kKey));
+    return KindOf(model);
+  }
+  if (gguf.Find("tokenizer.ggml.tokens") != nullptr) {
+    return BadKey(kKey, "absent, though the file has tokens");
+  }
+  return TokenizerKind::kNone;
+}
+
 }  // namespace
 
 StatusOr<VocabularySpec> ReadVocabulary(const Gguf& gguf) {
   VocabularySpec spec;
   RETURN_IF_ERROR(ReadText(gguf, "tokenizer.chat_template", spec.chat_template));
-  if (gguf.Find("tokenizer.ggml.model") == nullptr) {
-    if (gguf.Find("tokenizer.ggml.tokens") != nullptr) {
-      return BadKey("tokenizer.ggml.model", "absent, though the file has tokens");
-    }
-    return spec;
-  }
-  ASSIGN_OR_RETURN(const std::string_view model, gguf.GetString("tokenizer.ggml.model"));
-  ASSIGN_OR_RETURN(spec.kind, KindOf(model));
+  ASSIGN_OR_RETURN(spec.kind, ReadKind(gguf));
   if (spec.kind == TokenizerKind::kNone) {
     return spec;
   }
@@ -216,18 +245,7 @@ StatusOr<VocabularySpec> ReadVocabulary(const Gguf& gguf) {
   RETURN_IF_ERROR(ReadMerges(gguf, spec));
   RETURN_IF_ERROR(ReadTokenIds(gguf, spec));
   FindEndOfTurn(spec);
-  spec.add_bos = spec.bos && (spec.kind == TokenizerKind::kSentencePiece ||
-                              (spec.kind == TokenizerKind::kByteLevelBpe && PreAddsBos(spec.pre)));
-  RETURN_IF_ERROR(ReadFlag(gguf, "tokenizer.ggml.add_bos_token", spec.add_bos));
-  RETURN_IF_ERROR(ReadFlag(gguf, "tokenizer.ggml.add_eos_token", spec.add_eos));
-  RETURN_IF_ERROR(ReadFlag(gguf, "tokenizer.ggml.add_space_prefix", spec.add_space_prefix));
-  RETURN_IF_ERROR(
-      ReadFlag(gguf, "tokenizer.ggml.remove_extra_whitespaces", spec.remove_extra_whitespaces));
-  if ((spec.add_bos && !spec.bos) || (spec.add_eos && !spec.eos)) {
-    return BadKey(
-        spec.add_bos && !spec.bos ? "tokenizer.ggml.bos_token_id" : "tokenizer.ggml.eos_token_id",
-        "absent, though the file asks that texts carry it");
-  }
+  RETURN_IF_ERROR(ReadFlags(gguf, spec));
   return spec;
 }
 
