@@ -1,0 +1,245 @@
+// Scheduling cost and end-to-end speed of the engine, in one process, without gRPC.
+//
+//   inferd_engine_bench plan                  plan + commit at 256 running sequences, no device
+//   inferd_engine_bench fake                  the engine's own step: 256 decodes, fake device
+//   inferd_engine_bench model FILE [threads]  tokens/s of a model: 1 and 8 greedy streams
+//
+// Prints `RESULT <key> <value> <unit>`, medians. Workloads are fixed: see each function.
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "cpu/cpu_device.h"
+#include "engine/engine.h"
+#include "model/model_file.h"
+#include "scheduler/scheduler.h"
+#include "tests/support/fake_device.h"
+#include "tests/support/random_model.h"
+
+namespace inferd {
+namespace {
+
+using BenchClock = std::chrono::steady_clock;
+
+double Microseconds(BenchClock::duration duration) {
+  return std::chrono::duration<double, std::micro>(duration).count();
+}
+
+double Quantile(std::vector<double> samples, double q) {
+  std::sort(samples.begin(), samples.end());
+  return samples[static_cast<size_t>(q * static_cast<double>(samples.size() - 1))];
+}
+
+void Result(std::string_view key, double value, std::string_view unit) {
+  std::printf("RESULT %s %.3f %s\n", std::string(key).c_str(), value, std::string(unit).c_str());
+}
+
+// 256 sequences of 512 prompt tokens decode; each that ends is replaced by a new one.
+void MeasurePlan() {
+  constexpr int kRunning = 256;
+  Scheduler scheduler({.step_tokens_max = 1024, .running_max = kRunning, .waiting_max = 1024});
+  const std::vector<int64_t> units = {8192};
+  const ModelSlot model = *scheduler.AddModel(
+      {.groups = {StateGroup{}}, .context_tokens_max = 8192, .vocab_size = 1000}, units);
+  SplitMix64 random(1);
+  const auto prompt = std::make_shared<const std::vector<TokenId>>(512, 1);
+  const auto submit = [&] {
+    CHECK(scheduler
+              .Submit({.model = model,
+                       .prompt = prompt,
+                       .tokens_max = 512 + static_cast<int64_t>(100 + random.Below(400))})
+              .ok());
+  };
+  for (int i = 0; i < kRunning + 32; ++i) {
+    submit();
+  }
+  std::vector<double> samples;
+  StepResult result;
+  for (int step = 0; step < 5000; ++step) {
+    const auto before = BenchClock::now();
+    const StepPlan plan = scheduler.Plan(TimePoint{});
+    const auto planned = BenchClock::now();
+    int ended = 0;
+    result.rows.assign(plan.rows.size(), {});
+    for (size_t i = 0; i < plan.rows.size(); ++i) {
+      const Sequence& sequence = *plan.rows[i].sequence;
+      result.rows[i].finished =
+          plan.rows[i].sample && sequence.num_tokens() + 1 == sequence.spec().tokens_max;
+      ended += result.rows[i].finished ? 1 : 0;
+    }
+    const auto committing = BenchClock::now();
+    scheduler.Commit(plan.epoch, result);
+    const auto committed = BenchClock::now();
+    if (step >= 1000) {
+      samples.push_back(Microseconds((planned - before) + (committed - committing)));
+    }
+    for (; ended > 0; --ended) {
+      submit();
+    }
+  }
+  Result("scheduler.plan_commit_us_256", Quantile(samples, 0.5), "us");
+  Result("scheduler.plan_commit_us_256_p99", Quantile(samples, 0.99), "us");
+}
+
+// Counts tokens; waits for the last event of a number of streams.
+class CountingSink final : public EventSink {
+ public:
+  void Publish(std::vector<GenerationEvent>&& events) override {
+    const std::lock_guard lock(mutex_);
+    for (const GenerationEvent& event : events) {
+      tokens_ += static_cast<int64_t>(event.tokens.size());
+      ended_ += event.last ? 1 : 0;
+      if (!event.tokens.empty() && first_token_ == BenchClock::time_point{}) {
+        first_token_ = BenchClock::now();
+      }
+    }
+    changed_.notify_all();
+  }
+  void Reset() {
+    const std::lock_guard lock(mutex_);
+    tokens_ = ended_ = 0;
+    first_token_ = {};
+  }
+  // {first token, tokens}
+  std::pair<BenchClock::time_point, int64_t> Wait(int64_t streams) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return ended_ >= streams; });
+    return {first_token_, tokens_};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t tokens_ = 0;
+  int64_t ended_ = 0;
+  BenchClock::time_point first_token_{};
+};
+
+struct Pass {
+  double ttft_ms = 0.0;
+  double decode_tokens_per_s = 0.0;
+};
+
+// `streams` greedy requests at once, prompts of `prompt` random tokens, `output` tokens each.
+Pass RunPass(Engine& engine,
+             CountingSink& sink,
+             const ResidentModel& model,
+             int streams,
+             int64_t prompt,
+             int32_t output) {
+  sink.Reset();
+  SplitMix64 random(3);
+  const auto before = BenchClock::now();
+  for (int i = 0; i < streams; ++i) {
+    auto tokens = std::make_shared<std::vector<TokenId>>();
+    for (int64_t t = 0; t < prompt; ++t) {
+      tokens->push_back(
+          static_cast<TokenId>(random.Below(static_cast<uint64_t>(model.config.vocab_size))));
+    }
+    GenerationRequest request;
+    request.model = model.slot;
+    request.prompt = std::move(tokens);
+    request.sampling.temperature = 0.0f;
+    request.stopping.max_tokens = output;
+    request.stopping.ignore_eos = true;
+    const StatusOr<StreamHandle> stream = engine.Submit(std::move(request));
+    if (!stream.ok()) {
+      std::fprintf(stderr, "submit: %s\n", stream.status().ToString().c_str());
+      std::exit(1);
+    }
+  }
+  const auto [first_token, tokens] = sink.Wait(streams);
+  const double decode_s = std::chrono::duration<double>(BenchClock::now() - first_token).count();
+  return {.ttft_ms = Microseconds(first_token - before) / 1000.0,
+          .decode_tokens_per_s = static_cast<double>(tokens - streams) / decode_s};
+}
+
+std::shared_ptr<const ResidentModel> LoadOrDie(Engine& engine, const ModelFile& file) {
+  auto model = engine.LoadModel("bench", Digest{}, file);
+  if (!model.ok()) {
+    std::fprintf(stderr, "load: %s\n", model.status().ToString().c_str());
+    std::exit(1);
+  }
+  return *model;
+}
+
+std::unique_ptr<ModelFile> OpenOrDie(const std::string& path) {
+  auto file = ModelFile::Open(path);
+  if (!file.ok()) {
+    std::fprintf(stderr, "%s: %s\n", path.c_str(), file.status().ToString().c_str());
+    std::exit(1);
+  }
+  return *std::move(file);
+}
+
+// 256 decodes a step on a device that does almost nothing: what is left is mostly the engine, the
+// fake device's fingerprints (short contexts) and the sampler over 331 tokens.
+void MeasureFake() {
+  const std::string path = "/tmp/inferd_engine_bench_" + std::to_string(RandomSeed()) + ".gguf";
+  CHECK(WriteRandomModel(TinyModel("llama", 1, QuantFormat::kF32), path).ok());
+  const std::unique_ptr<ModelFile> file = OpenOrDie(path);
+  std::remove(path.c_str());
+  FakeDevice device;
+  CountingSink sink;
+  Engine engine(device, SystemClock(), sink, {.step_tokens_max = 1024});
+  const auto model = LoadOrDie(engine, *file);
+  engine.Start();
+  std::vector<double> steps;
+  for (int pass = 0; pass < 7; ++pass) {
+    const Pass result = RunPass(engine, sink, *model, 256, 4, 60);
+    steps.push_back(256.0 / result.decode_tokens_per_s * 1e6);
+  }
+  Result("engine.fake_step_us_256", Quantile(steps, 0.5), "us");
+}
+
+void MeasureModel(const std::string& path, int threads) {
+  const std::unique_ptr<ModelFile> file = OpenOrDie(path);
+  auto device = CpuDevice::Create({.threads = threads});
+  if (!device.ok()) {
+    std::fprintf(stderr, "cpu: %s\n", device.status().ToString().c_str());
+    std::exit(1);
+  }
+  CountingSink sink;
+  Engine engine(**device, SystemClock(), sink, {});
+  const auto model = LoadOrDie(engine, *file);
+  engine.Start();
+  std::vector<double> ttft;
+  for (const int streams : {1, 8}) {
+    std::vector<double> speeds;
+    for (int pass = 0; pass < 5; ++pass) {
+      const Pass result = RunPass(engine, sink, *model, streams, 128, 64);
+      speeds.push_back(result.decode_tokens_per_s);
+      if (streams == 1) {
+        ttft.push_back(result.ttft_ms);
+      }
+    }
+    Result("engine.decode_b" + std::to_string(streams), Quantile(speeds, 0.5), "tokens/s");
+  }
+  Result("engine.ttft_128", Quantile(ttft, 0.5), "ms");
+}
+
+}  // namespace
+}  // namespace inferd
+
+int main(int argc, char** argv) {
+  const std::string_view what = argc > 1 ? argv[1] : "";
+  if (what == "plan") {
+    inferd::MeasurePlan();
+  } else if (what == "fake") {
+    inferd::MeasureFake();
+  } else if (what == "model" && argc > 2) {
+    inferd::MeasureModel(argv[2], argc > 3 ? std::atoi(argv[3]) : 2);
+  } else {
+    std::fprintf(stderr, "usage: inferd_engine_bench plan | fake | model FILE [threads]\n");
+    return 2;
+  }
+  return 0;
+}
