@@ -1,0 +1,53 @@
+// CallScope: what is known of one call from its start to its end, and its line in the log. Every
+// handler of every service has one; later issues hang identity, audit and metrics on it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/status.h"
+
+namespace inferd {
+
+// Used by one thread at a time.
+class CallScope {
+ public:
+  CallScope(const Clock& clock, std::string_view method, std::string peer);
+
+  // The caller's name for the call; a new one if `wanted` is empty.
+  void SetRequestId(std::string_view wanted);
+  void set_model(std::string_view model) { model_ = model; }
+  void set_tokens(int64_t prompt, int64_t output) {
+    prompt_tokens_ = prompt;
+    output_tokens_ = output;
+  }
+
+  const std::string& request_id() const { return request_id_; }
+  TimePoint start() const { return start_; }
+  // Every caller, until callers are identified.
+  static TenantId Tenant() { return TenantId("local"); }
+
+  // Writes the log line: method, ids, code, reason, duration, counts. Once, at the end.
+  void End(const Status& status);
+
+ private:
+  const Clock& clock_;
+  const std::string_view method_;  // a literal
+  const std::string peer_;
+  const TimePoint start_;
+  std::string request_id_;
+  std::string model_;
+  int64_t prompt_tokens_ = 0;
+  int64_t output_tokens_ = 0;
+};
+
+// When a call must have ended: the caller's deadline or `duration_max` from now, whichever is
+// sooner. `deadline` is on the system's civil clock, as gRPC gives it.
+TimePoint EffectiveDeadline(const Clock& clock,
+                            std::chrono::system_clock::time_point deadline,
+                            Duration duration_max);
+
+}  // namespace inferd

@@ -1,0 +1,89 @@
+// Config: what the operator decides, and how it is read. One YAML file plus `--set a.b=c`.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+
+namespace inferd {
+
+inline constexpr int64_t kConfigBytesMax = 1 << 20;
+inline constexpr int64_t kModelsMax = 16;
+
+// A model to serve.
+struct ModelEntry {
+  std::string name;
+  std::string path;
+  int64_t context_tokens_max = 0;
+};
+
+// Every field's meaning, unit, default and bounds stand in config_schema.cc, which reads, prints
+// and describes them; the defaults are those of this struct. A plain value.
+struct Config {
+  int64_t schema_version = 0;
+  struct DataListener {
+    std::string address = "127.0.0.1:8750";
+    bool reflection = true;
+    int64_t message_bytes_max = int64_t{16} << 20;
+    int64_t connection_streams_max = 256;
+  } data;
+  struct DeviceChoice {
+    std::string kind = "cpu";
+    std::string cpu_isa = "auto";
+    int64_t threads = 0;
+  } device;
+  std::vector<ModelEntry> models;
+  struct SchedulerLimits {
+    int64_t step_tokens_max = 512;
+    int64_t running_max = 256;
+    int64_t waiting_max = 1024;
+  } scheduler;
+  int64_t kv_cache_bytes_max = int64_t{1} << 30;
+  struct RequestLimits {
+    int64_t in_flight_max = 1024;
+    Duration duration_max = std::chrono::hours(1);
+    int64_t workers = 2;
+    int64_t queue_max = 1024;
+  } requests;
+  struct EgressLimits {
+    int64_t message_tokens_max = 4;
+    Duration message_delay_max = std::chrono::milliseconds(20);
+    int64_t undelivered_tokens_max = 1024;
+    Duration stall_max = std::chrono::seconds(10);
+    Duration slow_reader_timeout = std::chrono::seconds(30);
+  } egress;
+  Duration health_stall_max = std::chrono::seconds(30);
+  struct DrainTimes {
+    Duration delay = std::chrono::seconds(5);
+    Duration timeout = std::chrono::seconds(30);
+  } drain;
+  std::string log_level = "info";
+};
+
+// What reading gave: a config, or every error found.
+struct ConfigResult {
+  std::optional<Config> config;
+  // "file:line:col: error: key: what is wrong", in the order of the file.
+  std::vector<std::string> errors;
+  // Key to where its value came from ("inferd.yaml:7", "--set a.b=c"); keys that are not here have
+  // their default.
+  std::map<std::string, std::string> origins;
+};
+
+// `overrides` are "a.b=c" (list items by number: models.0.path=...); the value is YAML.
+ConfigResult ParseConfig(std::string_view text,
+                         const std::string& file_name,
+                         const std::vector<std::string>& overrides);
+ConfigResult LoadConfigFile(const std::string& path, const std::vector<std::string>& overrides);
+
+// The whole config as YAML, each value with its origin as a comment.
+std::string PrintConfig(const ConfigResult& result);
+// JSON Schema (2020-12) of the file, for editors.
+std::string PrintConfigSchema();
+
+}  // namespace inferd

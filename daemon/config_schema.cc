@@ -1,0 +1,202 @@
+#include "daemon/config_schema.h"
+
+#include "daemon/listen_address.h"
+
+namespace inferd {
+namespace {
+
+using std::chrono::hours;
+
+constexpr size_t kModelNameBytesMax = 128;
+
+Status CheckAddress(std::string_view text) { return ParseListenAddress(text).status(); }
+
+Status CheckModelName(std::string_view name) {
+  const bool known_bytes =
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+      std::string_view::npos;
+  if (name.empty() || name.size() > kModelNameBytesMax || !known_bytes) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "\"%s\" is not a name: 1 to %d of a-z A-Z 0-9 . _ -",
+                  name,
+                  kModelNameBytesMax);
+  }
+  return OkStatus();
+}
+
+Status CheckNotEmpty(std::string_view text) {
+  return text.empty() ? Status(StatusCode::kInvalidArgument, "must not be empty") : OkStatus();
+}
+
+void VisitListeners(FieldVisitor& v, Config& c) {
+  v.Enter("listeners", "Where the daemon listens.");
+  v.Enter("data", "The data plane: generation, models, health.");
+  v.String("address",
+           c.data.address,
+           {.choices = {}, .check = CheckAddress, .required = false},
+           "127.0.0.1:PORT, [::1]:PORT (port 0: the system picks one) or unix:PATH.");
+  v.Bool("reflection", c.data.reflection, "Serve grpc.reflection, so that tools find the API.");
+  v.Bytes("message_bytes_max",
+          c.data.message_bytes_max,
+          {.min = 1 << 10, .max = int64_t{256} << 20, .required = false},
+          "Largest message that is received.");
+  v.Integer("connection_streams_max",
+            c.data.connection_streams_max,
+            {.min = 1, .max = 65536, .required = false},
+            "Calls in flight on one connection.");
+  v.Leave();
+  v.Leave();
+}
+
+void VisitDevice(FieldVisitor& v, Config& c) {
+  v.Enter("device", "What computes.");
+  v.String("kind",
+           c.device.kind,
+           {.choices = {"cpu", "cuda"}, .check = {}, .required = false},
+           "A cuda that is missing is an error, never a fall back to the cpu.");
+  v.String("cpu_isa",
+           c.device.cpu_isa,
+           {.choices = {"auto", "scalar", "avx2", "avx512"}, .check = {}, .required = false},
+           "Instruction set of the cpu's kernels; all give the same bits.");
+  v.Integer("threads",
+            c.device.threads,
+            {.min = 0, .max = 1024, .required = false},
+            "Compute threads of the cpu device; 0: one for each core that the process may use.");
+  v.Leave();
+}
+
+void VisitModels(FieldVisitor& v, Config& c) {
+  const size_t size =
+      v.BeginList("models", c.models.size(), kModelsMax, "The models to serve, at least one.");
+  c.models.resize(size);
+  for (size_t i = 0; i < size; ++i) {
+    v.EnterItem(i);
+    v.String("name",
+             c.models[i].name,
+             {.choices = {}, .check = CheckModelName, .required = true},
+             "The name that requests use.");
+    v.String("path",
+             c.models[i].path,
+             {.choices = {}, .check = CheckNotEmpty, .required = true},
+             "The GGUF file; relative to the working directory.");
+    v.Integer("context_tokens_max",
+              c.models[i].context_tokens_max,
+              {.min = 0, .max = int64_t{1} << 24, .required = false},
+              "Positions to serve; 0: what the file declares.");
+    v.Leave();
+  }
+  v.EndList();
+}
+
+void VisitEngine(FieldVisitor& v, Config& c) {
+  v.Enter("scheduler", "What runs in a step, and what waits.");
+  v.Integer("step_tokens_max",
+            c.scheduler.step_tokens_max,
+            {.min = 1, .max = 65536, .required = false},
+            "Token budget of a step; more: longer steps, faster prefill.");
+  v.Integer("running_max",
+            c.scheduler.running_max,
+            {.min = 1, .max = 65536, .required = false},
+            "Sequences that hold KV at once.");
+  v.Integer("waiting_max",
+            c.scheduler.waiting_max,
+            {.min = 1, .max = 1 << 20, .required = false},
+            "Requests that wait; beyond it they are refused with QUEUE_FULL.");
+  v.Leave();
+  v.Enter("kv_cache", "Memory for the state of sequences.");
+  v.Bytes("bytes_max",
+          c.kv_cache_bytes_max,
+          {.min = 1 << 10, .max = int64_t{1} << 46, .required = false},
+          "KV memory of each model.");
+  v.Leave();
+}
+
+void VisitRequests(FieldVisitor& v, Config& c) {
+  v.Enter("requests", "Calls, before they reach the engine.");
+  v.Integer("in_flight_max",
+            c.requests.in_flight_max,
+            {.min = 1, .max = 1 << 20, .required = false},
+            "Generations in flight over all connections; beyond it: QUEUE_FULL.");
+  v.Time("duration_max",
+         c.requests.duration_max,
+         hours(24 * 7),
+         "A generation that takes longer ends with DEADLINE_EXCEEDED.");
+  v.Integer("workers",
+            c.requests.workers,
+            {.min = 1, .max = 256, .required = false},
+            "Threads that tokenise and apply chat templates.");
+  v.Integer("queue_max",
+            c.requests.queue_max,
+            {.min = 1, .max = 1 << 20, .required = false},
+            "Calls that wait for a worker; beyond it: QUEUE_FULL.");
+  v.Leave();
+}
+
+void VisitEgress(FieldVisitor& v, Config& c) {
+  v.Enter("egress", "How tokens are sent.");
+  v.Integer("message_tokens_max",
+            c.egress.message_tokens_max,
+            {.min = 1, .max = 1024, .required = false},
+            "A message waits for this many tokens (the first token never waits); 1: none waits.");
+  v.Time("message_delay_max",
+         c.egress.message_delay_max,
+         std::chrono::seconds(10),
+         "Or until its first token has waited this long.");
+  v.Integer("undelivered_tokens_max",
+            c.egress.undelivered_tokens_max,
+            {.min = 1, .max = 1 << 20, .required = false},
+            "Tokens that a reader may be behind before its request is paused.");
+  v.Time("stall_max",
+         c.egress.stall_max,
+         hours(24),
+         "A message that takes longer to be taken pauses the request.");
+  v.Time("slow_reader_timeout",
+         c.egress.slow_reader_timeout,
+         hours(24),
+         "A request that is paused this long ends with ABORTED, reason SLOW_CONSUMER.");
+  v.Leave();
+}
+
+void VisitProcess(FieldVisitor& v, Config& c) {
+  v.Enter("health", "When the daemon calls itself healthy.");
+  v.Time("stall_max",
+         c.health_stall_max,
+         hours(24),
+         "With work queued and no step for this long, health is NOT_SERVING.");
+  v.Leave();
+  v.Enter("drain", "What SIGTERM does.");
+  v.Time("delay",
+         c.drain.delay,
+         hours(1),
+         "Health is NOT_SERVING and new generations are refused this long before the listener "
+         "closes.");
+  v.Time("timeout",
+         c.drain.timeout,
+         hours(24),
+         "Generations that are still running after this end with UNAVAILABLE, reason DRAINING.");
+  v.Leave();
+  v.Enter("logging", "Log lines on stderr, JSON, never prompt text.");
+  v.String("level",
+           c.log_level,
+           {.choices = {"debug", "info", "warning", "error"}, .check = {}, .required = false},
+           "The least severe level that is written.");
+  v.Leave();
+}
+
+}  // namespace
+
+void VisitConfig(FieldVisitor& visitor, Config& config) {
+  visitor.Integer("schema_version",
+                  config.schema_version,
+                  {.min = 1, .max = 1, .required = true},
+                  "Version of this file's format.");
+  VisitListeners(visitor, config);
+  VisitDevice(visitor, config);
+  VisitModels(visitor, config);
+  VisitEngine(visitor, config);
+  VisitRequests(visitor, config);
+  VisitEgress(visitor, config);
+  VisitProcess(visitor, config);
+}
+
+}  // namespace inferd

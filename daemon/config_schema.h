@@ -1,0 +1,62 @@
+// The config's fields, told once to whoever visits them: the reader, the printer and the schema
+// writer can therefore not disagree.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "daemon/config.h"
+
+namespace inferd {
+
+struct IntegerField {
+  int64_t min = 0;
+  int64_t max = 0;
+  bool required = false;
+};
+
+struct StringField {
+  std::vector<std::string> choices;               // empty: any
+  std::function<Status(std::string_view)> check;  // may be empty; its message is shown
+  bool required = false;
+};
+
+// Visits fields in the order of the file. `doc` is one line: meaning, and what a special value
+// means. Every visit refers to the map that Enter or EnterItem opened last.
+class FieldVisitor {
+ public:
+  virtual ~FieldVisitor() = default;
+  virtual void Integer(std::string_view key,
+                       int64_t& value,
+                       const IntegerField& field,
+                       std::string_view doc) = 0;
+  virtual void Bytes(std::string_view key,
+                     int64_t& value,
+                     const IntegerField& field,
+                     std::string_view doc) = 0;
+  virtual void Time(std::string_view key, Duration& value, Duration max, std::string_view doc) = 0;
+  virtual void Bool(std::string_view key, bool& value, std::string_view doc) = 0;
+  virtual void String(std::string_view key,
+                      std::string& value,
+                      const StringField& field,
+                      std::string_view doc) = 0;
+  virtual void Enter(std::string_view key, std::string_view doc) = 0;
+  virtual void Leave() = 0;
+  // A list of maps. Returns how many items to visit, given how many the config holds; between
+  // BeginList and EndList each item is visited between EnterItem and Leave.
+  virtual size_t BeginList(std::string_view key,
+                           size_t size,
+                           int64_t size_max,
+                           std::string_view doc) = 0;
+  virtual void EnterItem(size_t index) = 0;
+  virtual void EndList() = 0;
+};
+
+void VisitConfig(FieldVisitor& visitor, Config& config);
+
+}  // namespace inferd

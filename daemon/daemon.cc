@@ -1,0 +1,216 @@
+#include "daemon/daemon.h"
+
+#include <grpcpp/impl/service_type.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "base/log.h"
+#include "daemon/egress_thread.h"
+#include "daemon/error_map.h"
+#include "daemon/generation_service.h"
+#include "daemon/grpc_server.h"
+#include "daemon/model_directory.h"
+#include "daemon/model_service.h"
+#include "daemon/stream_registry.h"
+#include "daemon/worker_pool.h"
+#include "governance/model_digest.h"
+#include "model/model_file.h"
+
+namespace inferd {
+namespace {
+
+constexpr char kGenerationHealth[] = "inferd.v1.GenerationService";
+// What calls get to notice that they were ended, once the drain's time is over.
+constexpr Duration kAbortGrace = std::chrono::seconds(2);
+
+EngineOptions ToEngineOptions(const Config& config) {
+  EngineOptions options;
+  options.step_tokens_max = static_cast<int32_t>(config.scheduler.step_tokens_max);
+  options.running_max = static_cast<int32_t>(config.scheduler.running_max);
+  options.waiting_max = static_cast<int32_t>(config.scheduler.waiting_max);
+  options.kv_bytes = config.kv_cache_bytes_max;
+  return options;
+}
+
+Egress::Options ToEgressOptions(const Config& config) {
+  return {.undelivered_tokens_max = config.egress.undelivered_tokens_max,
+          .stall_max = config.egress.stall_max,
+          .slow_reader_timeout = config.egress.slow_reader_timeout};
+}
+
+GrpcServer::Options ToServerOptions(const Config& config, const ListenAddress& address) {
+  return {.address = address,
+          .reflection = config.data.reflection,
+          .message_bytes_max = config.data.message_bytes_max,
+          .connection_streams_max = config.data.connection_streams_max};
+}
+
+}  // namespace
+
+// Members are destroyed from the last to the first: the server before what its services use, the
+// engine (which publishes to egress until it ends) before egress.
+struct Daemon::Parts {
+  Parts(const Config& the_config, std::unique_ptr<Device> the_device)
+      : config(the_config),
+        device(std::move(the_device)),
+        registry(static_cast<size_t>(config.requests.in_flight_max)),
+        egress(registry, SystemClock(), ToEgressOptions(config)),
+        engine(*device, SystemClock(), egress, ToEngineOptions(config)),
+        backend(engine),
+        workers(static_cast<size_t>(config.requests.workers),
+                static_cast<size_t>(config.requests.queue_max)) {}
+
+  const Config config;
+  const std::unique_ptr<Device> device;
+  ModelDirectory models;
+  StreamRegistry registry;
+  EgressThread egress;
+  Engine engine;
+  EngineBackend backend;
+  WorkerPool workers;
+  std::unique_ptr<GrpcServer> server;
+  std::atomic<bool> draining{false};
+  std::atomic<bool> aborted{false};
+  bool healthy = false;  // as last reported; the thread that calls UpdateHealth
+};
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Daemon::~Daemon() {
+  BeginDrain();
+  Abort();
+  FinishDrain();
+}
+
+StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
+                                                std::unique_ptr<Device> device) {
+  ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.data.address));
+  auto parts = std::make_unique<Parts>(config, std::move(device));
+  for (const ModelEntry& entry : config.models) {
+    parts->models.Announce(entry.name);
+  }
+  std::vector<std::unique_ptr<grpc::Service>> services;
+  services.push_back(
+      MakeGenerationService({.models = parts->models,
+                             .backend = parts->backend,
+                             .registry = parts->registry,
+                             .egress = parts->egress,
+                             .workers = parts->workers,
+                             .clock = SystemClock(),
+                             .delivery = {.message_tokens_max = config.egress.message_tokens_max,
+                                          .message_delay_max = config.egress.message_delay_max},
+                             .duration_max = config.requests.duration_max}));
+  services.push_back(MakeModelService(parts->models, SystemClock()));
+  ASSIGN_OR_RETURN(parts->server,
+                   GrpcServer::Start(ToServerOptions(config, address), std::move(services)));
+  parts->server->SetHealth(kGenerationHealth, false);
+  for (const ModelEntry& entry : config.models) {
+    parts->server->SetHealth("model:" + entry.name, false);
+  }
+  parts->engine.Start();
+  return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+}
+
+Status Daemon::LoadModels(const std::function<void(const std::string&)>& progress) {
+  for (const ModelEntry& entry : parts_->config.models) {
+    const Status status = LoadModel(entry, progress);
+    if (!status.ok()) {
+      return Annotate(status, absl::StrFormat("model %s", entry.name));
+    }
+  }
+  return OkStatus();
+}
+
+Status Daemon::LoadModel(const ModelEntry& entry,
+                         const std::function<void(const std::string&)>& progress) {
+  const TimePoint start = SystemClock().Now();
+  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file,
+                   ModelFile::Open(entry.path, {.context_tokens_max = entry.context_tokens_max}));
+  std::atomic<uint64_t> hashed{0};
+  const uint64_t total = file->size_bytes();
+  const auto on_hashed = [&](std::span<const std::byte> range) {
+    const uint64_t before = hashed.fetch_add(range.size());
+    const uint64_t percent = (before + range.size()) * 100 / total;
+    if (percent != before * 100 / total) {
+      progress(absl::StrFormat("loading %s: %d %% verified", entry.name, percent));
+    }
+    // Read once, for the digest; the device reads the weights again and keeps its own copy.
+    TensorView view;
+    view.data = range;
+    file->Release(view);
+  };
+  const Digest digest = OneFileModelDigest(
+      file->bytes(), {.shard_bytes = kModelShardBytes, .threads = 2, .hashed = on_hashed});
+  progress(absl::StrFormat("loading %s: packing weights", entry.name));
+  ASSIGN_OR_RETURN(std::shared_ptr<const ResidentModel> model,
+                   parts_->engine.LoadModel(entry.name, digest, *file));
+  const auto millis =
+      std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Now() - start);
+  Log(LogLevel::kInfo,
+      "model loaded",
+      {{"model", entry.name},
+       {"digest", DigestText(digest)},
+       {"numerics_id", DigestText(model->numerics_id)},
+       {"quantization", model->quantization},
+       {"weight_bytes", std::to_string(model->weight_bytes)},
+       {"kv_tokens_max", std::to_string(model->kv_tokens_max)},
+       {"device", parts_->device->capabilities().name},
+       {"duration_ms", std::to_string(millis.count())}});
+  parts_->models.SetReady(parts_->device->capabilities().name, std::move(model));
+  return OkStatus();
+}
+
+void Daemon::UpdateHealth() {
+  const EngineStats stats = parts_->engine.stats();
+  // Paused sequences run no steps; that is their readers' doing.
+  const bool has_work = stats.running + stats.waiting > parts_->egress.paused_sequences();
+  const Duration quiet = SystemClock().Now() - stats.last_step;
+  const bool wedged =
+      parts_->egress.device_lost() || (has_work && quiet > parts_->config.health_stall_max);
+  bool all_ready = true;
+  for (const ModelDirectory::Entry& entry : parts_->models.List()) {
+    all_ready = all_ready && entry.ready();
+    parts_->server->SetHealth("model:" + entry.name, entry.ready() && !wedged && !parts_->draining);
+  }
+  const bool healthy = all_ready && !wedged && !parts_->draining;
+  parts_->server->SetHealth("", healthy);
+  parts_->server->SetHealth(kGenerationHealth, healthy);
+  if (wedged && parts_->healthy) {
+    Log(LogLevel::kError,
+        "engine stalled: the device failed, or work is queued and no step was taken",
+        {{"running", std::to_string(stats.running)}, {"waiting", std::to_string(stats.waiting)}});
+  }
+  parts_->healthy = healthy;
+}
+
+void Daemon::BeginDrain() {
+  parts_->draining = true;
+  parts_->registry.Drain();
+  UpdateHealth();
+}
+
+void Daemon::FinishDrain() {
+  const Duration timeout = parts_->config.drain.timeout;
+  // gRPC would cut the calls off without a reason when the time is over: end them ourselves first.
+  std::atomic<bool> done{false};
+  std::thread watch([&] {
+    const TimePoint end = SystemClock().Now() + timeout;
+    while (!done && !parts_->aborted && SystemClock().Now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    parts_->egress.AbortAll(MakeError(Reason::kDraining, "the daemon is shutting down"));
+  });
+  parts_->server->Shutdown(parts_->aborted ? kAbortGrace : timeout + kAbortGrace);
+  done = true;
+  watch.join();
+}
+
+void Daemon::Abort() { parts_->aborted = true; }
+
+const std::string& Daemon::address() const { return parts_->server->address(); }
+EngineStats Daemon::stats() const { return parts_->engine.stats(); }
+size_t Daemon::generations_in_flight() const { return parts_->registry.size(); }
+
+}  // namespace inferd

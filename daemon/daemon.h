@@ -1,0 +1,53 @@
+// Daemon: the composition root: device, engine, ingress, egress and server of one process.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "backend/device.h"
+#include "base/clock.h"
+#include "base/status.h"
+#include "daemon/config.h"
+#include "engine/engine.h"
+
+namespace inferd {
+
+// Start, LoadModels, Drain, destruction: in this order, each from one thread; the rest from any.
+class Daemon {
+ public:
+  // Binds the listener and starts every thread; no model answers yet. `device` may be any (tests).
+  static StatusOr<std::unique_ptr<Daemon>> Start(const Config& config,
+                                                 std::unique_ptr<Device> device);
+  ~Daemon();  // what is in flight ends with DRAINING
+
+  // Opens, digests and loads the config's models, one after another. `progress` is called from
+  // several threads, with a line for people ("loading smollm2: 43 % verified"). Stops at the first
+  // error, which names the model.
+  Status LoadModels(const std::function<void(const std::string&)>& progress);
+
+  // Sets health from the engine's progress; call it about once a second.
+  void UpdateHealth();
+
+  // Refuses new generations and turns health to NOT_SERVING.
+  void BeginDrain();
+  // Closes the listener and waits for the generations in flight; at the config's timeout, or once
+  // Abort() is called, they end with DRAINING.
+  void FinishDrain();
+  void Abort();
+
+  const std::string& address() const;
+  EngineStats stats() const;
+  size_t generations_in_flight() const;
+
+ private:
+  struct Parts;
+  explicit Daemon(std::unique_ptr<Parts> parts);
+  Status LoadModel(const ModelEntry& entry,
+                   const std::function<void(const std::string&)>& progress);
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace inferd

@@ -1,0 +1,63 @@
+// The one table of what can go wrong with a call, and how the wire says so.
+//
+// Inside the daemon an error is a Status whose payloads carry its reason; MakeError makes one, and
+// ToGrpc turns it into the rich form: google.rpc.ErrorInfo always, RetryInfo for what is worth
+// retrying, BadRequest for a bad field.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace grpc {
+class Status;
+}  // namespace grpc
+
+namespace inferd {
+
+enum class Reason : uint8_t {
+  kInvalidField,
+  kContextLengthExceeded,
+  kRequestExceedsLimit,  // larger than what this daemon can ever hold
+  kModelNotFound,
+  kVersionPinMismatch,
+  kModelLoading,
+  kQueueFull,
+  kDraining,
+  kDuplicateRequestId,
+  kSlowConsumer,
+  kDeadlineExceeded,
+  kCancelled,
+  kNotServed,
+  kEngineError,
+  kDeviceLost,
+};
+
+// The wire's name of a reason, "QUEUE_FULL".
+std::string_view Name(Reason reason);
+
+// `message` says what, which id, what to do next; never prompt text.
+Status MakeError(Reason reason, std::string_view message);
+// kInvalidField with a BadRequest violation of `field` ("sampling.top_p").
+Status MakeFieldError(std::string_view field, std::string_view message);
+
+// The reason of an error; errors of other rooms, which carry none, get the one that fits their
+// code.
+Reason ReasonOf(const Status& error);
+// The violated field, or "".
+std::string FieldOf(const Status& error);
+// When to try again; nullopt if trying again does not help.
+std::optional<Duration> RetryAfter(const Status& error);
+
+// What the engine or a text room refused, as the caller should see it: a bad field keeps its
+// message, an internal fault shows nothing but that it is one.
+Status FromRoom(const Status& error);
+
+// Never fails; OK becomes OK.
+grpc::Status ToGrpc(const Status& error);
+
+}  // namespace inferd

@@ -1,0 +1,33 @@
+// The GenerationService of inferd.v1.
+#pragma once
+
+#include <memory>
+
+#include "base/clock.h"
+#include "daemon/egress_thread.h"
+#include "daemon/generation_request.h"
+#include "daemon/model_directory.h"
+#include "daemon/stream_registry.h"
+#include "daemon/worker_pool.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace inferd {
+
+// Everything here outlives the service; the workers are stopped before any of it goes.
+struct GenerationServiceParts {
+  const ModelDirectory& models;
+  GenerationBackend& backend;
+  StreamRegistry& registry;
+  EgressThread& egress;
+  WorkerPool& workers;
+  const Clock& clock;
+  DeliveryDefaults delivery;
+  Duration duration_max{};
+};
+
+std::unique_ptr<grpc::Service> MakeGenerationService(const GenerationServiceParts& parts);
+
+}  // namespace inferd

@@ -1,0 +1,115 @@
+#include "daemon/model_service.h"
+
+#include <algorithm>
+
+#include "daemon/wire.h"
+#include "inferd/v1/model.grpc.pb.h"
+
+namespace inferd {
+namespace {
+
+using RawService = v1::ModelService::WithRawCallbackMethod_ListModels<
+    v1::ModelService::WithRawCallbackMethod_GetModel<v1::ModelService::Service>>;
+
+void Fill(const ModelDirectory::Entry& entry, v1::Model* out) {
+  out->mutable_ref()->set_name(entry.name);
+  out->set_state(entry.ready() ? v1::MODEL_STATE_READY : v1::MODEL_STATE_LOADING);
+  if (!entry.ready()) {
+    return;
+  }
+  const ResidentModel& model = *entry.model;
+  out->mutable_ref()->set_digest(DigestText(model.digest));
+  out->set_display_name(model.config.name);
+  out->set_architecture(model.config.architecture);
+  out->set_quantization(model.quantization);
+  out->set_context_tokens_max(model.config.context_tokens_max);
+  out->set_vocab_size(model.config.vocab_size);
+  if (model.chat_template != nullptr) {
+    out->set_template_digest(DigestText(model.template_digest));
+  }
+  out->set_numerics_id(DigestText(model.numerics_id));
+  out->set_device(entry.device);
+  out->set_file_bytes(model.file_bytes);
+  out->set_weight_bytes(model.weight_bytes);
+  out->set_kv_tokens_max(model.kv_tokens_max);
+  out->set_adds_bos(model.add_bos);
+  out->mutable_end_token_ids()->Add(model.end_tokens.begin(), model.end_tokens.end());
+}
+
+class Service final : public RawService {
+ public:
+  Service(const ModelDirectory& models, const Clock& clock) : models_(models), clock_(clock) {}
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override {
+    return Answer<v1::ListModelsRequest>(
+        "ListModels", context, request, response, [this](const auto& r, CallScope&) {
+          return List(r);
+        });
+  }
+  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override {
+    return Answer<v1::GetModelRequest>(
+        "GetModel", context, request, response, [this](const auto& r, CallScope& scope) {
+          scope.set_model(r.model());
+          return Get(r);
+        });
+  }
+
+ private:
+  template <typename Request, typename Handler>
+  grpc::ServerUnaryReactor* Answer(std::string_view method,
+                                   grpc::CallbackServerContext* context,
+                                   const grpc::ByteBuffer* request,
+                                   grpc::ByteBuffer* response,
+                                   Handler handler) {
+    CallScope scope(clock_, method, context->peer());
+    scope.SetRequestId("");
+    auto* reactor = new UnaryReactor(
+        std::move(scope), *context, *request, *response, Typed<Request>(std::move(handler)));
+    reactor->Run();
+    return reactor;
+  }
+
+  StatusOr<v1::ListModelsResponse> List(const v1::ListModelsRequest& request) const {
+    if (request.page_size() < 0 || request.page_size() > kModelPageSizeMax) {
+      return MakeFieldError(
+          "page_size",
+          absl::StrFormat("%d is not in [0, %d]", request.page_size(), kModelPageSizeMax));
+    }
+    const int page_size = request.page_size() == 0 ? kModelPageSizeDefault : request.page_size();
+    v1::ListModelsResponse response;
+    // The token is the last name of the page before: names are never removed.
+    for (const ModelDirectory::Entry& entry : models_.List()) {
+      if (entry.name <= request.page_token()) {
+        continue;
+      }
+      if (response.models_size() == page_size) {
+        response.set_next_page_token(response.models(page_size - 1).ref().name());
+        break;
+      }
+      Fill(entry, response.add_models());
+    }
+    return response;
+  }
+
+  StatusOr<v1::GetModelResponse> Get(const v1::GetModelRequest& request) const {
+    ASSIGN_OR_RETURN(const ModelDirectory::Entry entry, models_.Find(request.model()));
+    v1::GetModelResponse response;
+    Fill(entry, response.mutable_model());
+    return response;
+  }
+
+  const ModelDirectory& models_;
+  const Clock& clock_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models, const Clock& clock) {
+  return std::make_unique<Service>(models, clock);
+}
+
+}  // namespace inferd

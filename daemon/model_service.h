@@ -1,0 +1,21 @@
+// The ModelService of inferd.v1.
+#pragma once
+
+#include <memory>
+
+#include "base/clock.h"
+#include "daemon/model_directory.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace inferd {
+
+inline constexpr int kModelPageSizeDefault = 100;
+inline constexpr int kModelPageSizeMax = 1000;
+
+// `models` and `clock` outlive the service. Answers on gRPC's threads: nothing in it takes long.
+std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models, const Clock& clock);
+
+}  // namespace inferd

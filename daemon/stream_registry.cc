@@ -1,0 +1,88 @@
+#include "daemon/stream_registry.h"
+
+#include "daemon/error_map.h"
+
+namespace inferd {
+
+Status StreamRegistry::Enter(const CallPtr& call) {
+  MutexLock lock(mutex_);
+  if (draining_) {
+    return MakeError(Reason::kDraining, "the daemon is shutting down");
+  }
+  if (calls_.size() >= in_flight_max_) {
+    return MakeError(
+        Reason::kQueueFull,
+        absl::StrFormat("%d generations are in flight, the most that are taken", in_flight_max_));
+  }
+  calls_.insert(call);
+  return OkStatus();
+}
+
+Status StreamRegistry::ClaimId(const CallPtr& call) {
+  MutexLock lock(mutex_);
+  if (call->gone) {
+    return MakeError(Reason::kCancelled, "the caller left");
+  }
+  if (!ids_.insert(call->scope.request_id()).second) {
+    return MakeError(Reason::kDuplicateRequestId, "a call of this request_id is in flight");
+  }
+  call->named = true;
+  return OkStatus();
+}
+
+Status StreamRegistry::Submit(const CallPtr& call,
+                              GenerationBackend& backend,
+                              GenerationRequest request) {
+  MutexLock lock(mutex_);
+  if (call->gone) {
+    return MakeError(Reason::kCancelled, "the caller left");
+  }
+  if (draining_) {
+    return MakeError(Reason::kDraining, "the daemon is shutting down");
+  }
+  ASSIGN_OR_RETURN(call->handle, backend.Submit(std::move(request)));
+  call->backend = &backend;
+  by_handle_.emplace(call->handle, call);
+  return OkStatus();
+}
+
+CallPtr StreamRegistry::Find(StreamHandle handle) const {
+  MutexLock lock(mutex_);
+  const auto found = by_handle_.find(handle);
+  return found == by_handle_.end() ? nullptr : found->second;
+}
+
+void StreamRegistry::Leave(const CallPtr& call, bool cancel) {
+  MutexLock lock(mutex_);
+  if (call->gone) {
+    return;
+  }
+  call->gone = true;
+  calls_.erase(call);
+  if (call->named) {
+    ids_.erase(call->scope.request_id());
+  }
+  if (call->backend != nullptr) {
+    by_handle_.erase(call->handle);
+    if (cancel) {
+      call->backend->Cancel(call->handle);
+    }
+  }
+}
+
+void StreamRegistry::Drain() {
+  MutexLock lock(mutex_);
+  draining_ = true;
+}
+
+std::vector<CallPtr> StreamRegistry::All() const {
+  MutexLock lock(mutex_);
+  return {calls_.begin(), calls_.end()};
+}
+
+size_t StreamRegistry::size() const {
+  MutexLock lock(mutex_);
+  return calls_.size();
+}
+
+}  // namespace inferd
