@@ -175,12 +175,21 @@ template <QuantFormat kFormat, int R>
   }
 }
 
-template <int kBytes>
+// The lines of kBytes from p, into the first cache (locality 3) or the second (2).
+template <int kBytes, int kLocality>
 [[gnu::always_inline]] inline void Prefetch(const uint8_t* p) {
-  __builtin_prefetch(p);
+  __builtin_prefetch(p, 0, kLocality);
   if constexpr (kBytes > 64) {
-    Prefetch<kBytes - 64>(p + 64);
+    Prefetch<kBytes - 64, kLocality>(p + 64);
   }
+}
+
+// How far ahead tiles in lockstep fetch: the same place in the next T tiles, since a tile is short
+// and the end of one stream is the start of another; within the stream if tiles are so long that
+// T of them would crowd the second cache.
+int64_t LockstepPrefetchBytes(int64_t bytes) {
+  constexpr int64_t kLong = 256 << 10;
+  return bytes <= kLong ? bytes : 4096;
 }
 
 // T neighbouring tiles in lockstep: T streams of weights.
@@ -188,7 +197,7 @@ template <QuantFormat kFormat, int R, int T>
 void TilesInLockstep(const TileRun& run, const uint8_t* tiles, float* out) {
   constexpr TileFormat kTile = TileFormatOf(kFormat);
   constexpr int64_t kXBytes = ActivationRecordBytes(R, kTile.GroupsPerRecord());
-  constexpr int kPrefetchBytes = 1024;
+  const int64_t ahead = T > 1 ? LockstepPrefetchBytes(T * run.tile_bytes) : 1024;
   __m512 totals[T][R];
 #pragma GCC unroll 4
   for (int t = 0; t < T; ++t) {
@@ -207,7 +216,7 @@ void TilesInLockstep(const TileRun& run, const uint8_t* tiles, float* out) {
         const uint8_t* bytes = record + t * run.tile_bytes;
         const uint8_t* tail =
             block + t * run.tile_bytes + kTile.RecordsPerBlock() * kTile.RecordBytes();
-        Prefetch<kTile.RecordBytes()>(bytes + kPrefetchBytes);
+        Prefetch<kTile.RecordBytes(), T == 1 ? 3 : 2>(bytes + ahead);
         AddRecord<kFormat, R>(bytes, tail, x, totals[t]);
       }
       record += kTile.RecordBytes();

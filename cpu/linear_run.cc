@@ -130,7 +130,7 @@ void RunUnit(const LinearCall& call, const Segment& segment, int64_t first, int6
   for (size_t sweep = 0; sweep < call.blocks.size(); sweep += blocks_per_sweep) {
     const auto blocks =
         call.blocks.subspan(sweep, std::min(blocks_per_sweep, call.blocks.size() - sweep));
-    const int steps_max = blocks.size() > 1 ? 1 : kTilesMax / segment.tiles_per_step;
+    const int steps_max = kTilesMax / segment.tiles_per_step;
     for (int64_t step = 0; step < count; step += steps_max) {
       const auto steps = static_cast<int>(std::min<int64_t>(steps_max, count - step));
       for (const RowBlock& block : blocks) {
