@@ -17,7 +17,7 @@
 namespace inferd {
 
 // The daemon's data plane as the example configuration has it.
-inline constexpr char kDefaultEndpoint[] = "127.0.0.1:8471";
+inline constexpr char kDefaultEndpoint[] = "127.0.0.1:8750";
 inline constexpr Duration kLookupTimeout = std::chrono::seconds(10);
 
 enum class OutputFormat { kTable, kJson };
