@@ -8,7 +8,6 @@
 //   RESULT model.decode_b1 <tokens/s>      RESULT model.decode_b1.linear <share>
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <iostream>
 #include <numeric>
 #include <vector>
@@ -28,18 +27,15 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-double Now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 // A few sequences of one model, each with blocks of its own in every group.
 class Runner {
  public:
   static StatusOr<std::unique_ptr<Runner>> Create(Device& device,
                                                   const ModelFile& file,
                                                   int32_t sequences_max,
-                                                  int64_t tokens_max) {
-    auto runner = std::unique_ptr<Runner>(new Runner(device));
+                                                  int64_t tokens_max,
+                                                  bool cpu_time) {
+    auto runner = std::unique_ptr<Runner>(new Runner(device, cpu_time));
     ASSIGN_OR_RETURN(runner->transformer_,
                      Transformer::Load(device, file, {.rows_max = kStepRows}));
     const ModelConfig& config = file.config();
@@ -99,7 +95,7 @@ class Runner {
       at += piece;
     }
     timed->Reset();
-    const double start = Now();
+    const double start = SecondsNow(cpu_time_);
     for (int32_t i = 0; i < steps; ++i) {
       std::vector<std::vector<TokenId>> tokens;
       for (const TokenId token : last) {
@@ -107,20 +103,22 @@ class Runner {
       }
       last = Step(tokens, context + i);
     }
-    return n * steps / (Now() - start);
+    return n * steps / (SecondsNow(cpu_time_) - start);
   }
 
   double Prefill(int64_t tokens, TimedDevice* timed) {
     timed->Reset();
-    const double start = Now();
+    const double start = SecondsNow(cpu_time_);
     for (int64_t at = 0; at < tokens; at += kStepRows) {
       Step({Prompt(std::min<int64_t>(kStepRows, tokens - at))}, at);
     }
-    return static_cast<double>(tokens) / (Now() - start);
+    return static_cast<double>(tokens) / (SecondsNow(cpu_time_) - start);
   }
 
  private:
-  explicit Runner(Device& device) : device_(device) { greedy_.temperature = 0.0f; }
+  Runner(Device& device, bool cpu_time) : device_(device), cpu_time_(cpu_time) {
+    greedy_.temperature = 0.0f;
+  }
 
   std::vector<TokenId> Prompt(int64_t n) {
     const auto vocab = static_cast<uint64_t>(transformer_->config().vocab_size);
@@ -133,6 +131,7 @@ class Runner {
   }
 
   Device& device_;
+  bool cpu_time_;
   SamplingParams greedy_;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<DeviceState> state_;
@@ -150,6 +149,7 @@ struct Args {
   std::vector<int32_t> batches = {1, 8};
   std::vector<int64_t> prefills = {512};
   bool ops = false;
+  bool cpu_time = false;
 };
 
 void Report(const std::string& key,
@@ -180,14 +180,14 @@ Status Main(const Args& args) {
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<CpuDevice> device, CpuDevice::Create(options));
   ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file, ModelFile::Open(args.model));
-  TimedDevice timed(*device);
+  TimedDevice timed(*device, args.cpu_time);
   int64_t tokens_max = args.context + args.steps;
   for (const int64_t prefill : args.prefills) {
     tokens_max = std::max(tokens_max, prefill);
   }
   const int32_t sequences = *std::max_element(args.batches.begin(), args.batches.end());
   ASSIGN_OR_RETURN(const std::unique_ptr<Runner> runner,
-                   Runner::Create(timed, *file, sequences, tokens_max));
+                   Runner::Create(timed, *file, sequences, tokens_max, args.cpu_time));
   std::cout << "device " << device->capabilities().name << ", " << device->threads()
             << " threads\n";
   for (const int64_t prefill : args.prefills) {
@@ -222,6 +222,7 @@ int main(int argc, char** argv) {
   app.add_option("--batches", args.batches, "numbers of sequences to decode");
   app.add_option("--prefills", args.prefills, "prompt lengths to prefill");
   app.add_flag("--ops", args.ops, "print the share of each op");
+  app.add_flag("--cpu-time", args.cpu_time, "the calling thread's CPU time (with --threads 1)");
   CLI11_PARSE(app, argc, argv);
   const inferd::Status status = inferd::Main(args);
   if (!status.ok()) {

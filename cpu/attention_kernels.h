@@ -97,23 +97,31 @@ inline void ProductRows(const Product& p, int32_t row, int32_t begin, int32_t en
 
 template <typename F, typename B>
 inline void MultiplyRows(const Product& p, int32_t rows, int32_t begin, int32_t end, const B* b) {
+  // Tiles as equal as can be: 8 rows are 4 and 4, since a tile of 2 would wait for B.
   int32_t row = 0;
-  for (; row + kRowTile <= rows; row += kRowTile) {
-    ProductRows<F, kRowTile>(p, row, begin, end, b);
-  }
-  switch (rows - row) {
-    case 1:
-      return ProductRows<F, 1>(p, row, begin, end, b);
-    case 2:
-      return ProductRows<F, 2>(p, row, begin, end, b);
-    case 3:
-      return ProductRows<F, 3>(p, row, begin, end, b);
-    case 4:
-      return ProductRows<F, 4>(p, row, begin, end, b);
-    case 5:
-      return ProductRows<F, 5>(p, row, begin, end, b);
-    default:
-      return;
+  for (int32_t tiles = (rows + kRowTile - 1) / kRowTile; tiles > 0; --tiles) {
+    const int32_t taken = (rows - row) / tiles;
+    switch (taken) {
+      case 1:
+        ProductRows<F, 1>(p, row, begin, end, b);
+        break;
+      case 2:
+        ProductRows<F, 2>(p, row, begin, end, b);
+        break;
+      case 3:
+        ProductRows<F, 3>(p, row, begin, end, b);
+        break;
+      case 4:
+        ProductRows<F, 4>(p, row, begin, end, b);
+        break;
+      case 5:
+        ProductRows<F, 5>(p, row, begin, end, b);
+        break;
+      default:
+        ProductRows<F, kRowTile>(p, row, begin, end, b);
+        break;
+    }
+    row += taken;
   }
 }
 
