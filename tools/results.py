@@ -39,7 +39,7 @@ EXIT_NOT_FOUND = 127
 
 # `ctest -V` puts the test's number before each line.
 LINE = re.compile(r"^(?:\d+: )?(RESULT|SAMPLE|WORKLOAD)(?:\s+(.*?))?\s*$")
-KEY = re.compile(r"^[a-z0-9_]+(\.[a-z0-9_]+)+$")
+KEY = re.compile(r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$")
 VERB = re.compile(r"^[a-z][a-z0-9-]*$")
 BAR = re.compile(r"^(<=|>=)\s*(\S+)$")
 

@@ -29,11 +29,14 @@ class CollectorTest(unittest.TestCase):
     def test_figures_take_the_workload_before_them_and_their_samples(self):
         collector = self.collect("WORKLOAD smollm2, 2 threads", "SAMPLE a.b 1.5", "SAMPLE a.b 2",
                                  "noise RESULT x.y 1 s", "RESULT a.b 1.75 ms",
+                                 "RESULT ops.Q4_K.m-1 2 GB/s",
                                  "WORKLOAD other", "RESULT a.c 3 us")
         self.assertEqual(collector.errors, [])
         self.assertEqual(collector.finished(), {
             "a.b": {"value": 1.75, "unit": "ms", "workload": "smollm2, 2 threads",
                     "samples": [1.5, 2.0]},
+            "ops.Q4_K.m-1": {"value": 2.0, "unit": "GB/s", "workload": "smollm2, 2 threads",
+                             "samples": []},
             "a.c": {"value": 3.0, "unit": "us", "workload": "other", "samples": []}})
 
     def test_the_number_that_ctest_puts_first_is_ignored(self):
@@ -41,7 +44,8 @@ class CollectorTest(unittest.TestCase):
 
     def test_malformed_lines_are_errors_and_no_figures(self):
         bad = ["RESULT", "RESULT a.b 1", "RESULT a.b one ms", "RESULT a.b nan ms",
-               "RESULT a.b inf ms", "RESULT nodot 1 ms", "RESULT A.b 1 ms", "SAMPLE a.b",
+               "RESULT a.b inf ms", "RESULT nodot 1 ms", "RESULT a..b 1 ms", "RESULT a/b.c 1 ms",
+               "SAMPLE a.b",
                "RESULT a.b 1 ms extra", "SAMPLE a.b x"]
         collector = self.collect(*bad)
         self.assertEqual(collector.errors, bad)
