@@ -28,15 +28,17 @@ using gguf_internal::Broken;
 using gguf_internal::Cursor;
 using gguf_internal::ReadValue;
 
-// A tensor as its header entry declares it. `size_bytes` is 0 if the type is not read.
+// A tensor as its header entry declares it.
 struct Entry {
   GgufTensor tensor;
-  uint64_t offset = 0;  // from the start of the data section
-  uint64_t size_bytes = 0;
+  uint64_t offset = 0;      // from the start of the data section
+  uint64_t size_bytes = 0;  // at least: no type that is not read takes less than a bit a value
+  bool readable = false;
 };
 
-// The stored size of a tensor of a known type; 0 for other types.
-StatusOr<uint64_t> StoredBytes(const GgufTensor& tensor) {
+// Fills in what the dimensions and the type of a tensor make of its size.
+Status MeasureTensor(Entry& entry) {
+  const GgufTensor& tensor = entry.tensor;
   uint64_t values = 1;
   for (const uint64_t dim : tensor.dims) {
     if (__builtin_mul_overflow(values, dim, &values) ||
@@ -46,7 +48,8 @@ StatusOr<uint64_t> StoredBytes(const GgufTensor& tensor) {
   }
   const auto format = QuantFormatFromGgml(tensor.ggml_type);
   if (!format) {
-    return 0;
+    entry.size_bytes = std::max<uint64_t>(values / 8, 1);
+    return OkStatus();
   }
   const QuantFormatInfo& info = Info(*format);
   const auto block_values = static_cast<uint64_t>(info.block_values);
@@ -57,12 +60,12 @@ StatusOr<uint64_t> StoredBytes(const GgufTensor& tensor) {
                   info.name,
                   block_values);
   }
-  uint64_t size = 0;
   if (__builtin_mul_overflow(
-          values / block_values, static_cast<uint64_t>(info.block_bytes), &size)) {
+          values / block_values, static_cast<uint64_t>(info.block_bytes), &entry.size_bytes)) {
     return Broken("tensor %s: its size overflows", Quoted(tensor.name));
   }
-  return size;
+  entry.readable = true;
+  return OkStatus();
 }
 
 StatusOr<Entry> ReadTensorEntry(Cursor& cursor) {
@@ -87,12 +90,12 @@ StatusOr<Entry> ReadTensorEntry(Cursor& cursor) {
   }
   ASSIGN_OR_RETURN(tensor.ggml_type, cursor.Read<uint32_t>());
   ASSIGN_OR_RETURN(entry.offset, cursor.Read<uint64_t>());
-  ASSIGN_OR_RETURN(entry.size_bytes, StoredBytes(tensor));
+  RETURN_IF_ERROR(MeasureTensor(entry));
   return entry;
 }
 
-// Gives each tensor its bytes; refuses what lies outside the data section or on another tensor. A
-// type that is not read has no known size: only its first byte is checked.
+// Gives each tensor that is read its bytes; refuses what lies outside the data section or on
+// another tensor.
 Status PlaceTensors(std::span<const std::byte> data, uint32_t alignment, std::vector<Entry>& all) {
   for (Entry& entry : all) {
     if (entry.offset % alignment != 0) {
@@ -101,15 +104,16 @@ Status PlaceTensors(std::span<const std::byte> data, uint32_t alignment, std::ve
                     entry.offset,
                     alignment);
     }
-    const uint64_t needed = std::max<uint64_t>(entry.size_bytes, 1);
-    if (entry.offset > data.size() || needed > data.size() - entry.offset) {
+    if (entry.offset > data.size() || entry.size_bytes > data.size() - entry.offset) {
       return Broken("tensor %s: %d bytes at offset %d, but the data section has %d",
                     Quoted(entry.tensor.name),
-                    needed,
+                    entry.size_bytes,
                     entry.offset,
                     data.size());
     }
-    entry.tensor.data = data.subspan(entry.offset, entry.size_bytes);
+    if (entry.readable) {
+      entry.tensor.data = data.subspan(entry.offset, entry.size_bytes);
+    }
   }
   std::vector<const Entry*> by_offset;
   by_offset.reserve(all.size());
@@ -121,7 +125,7 @@ Status PlaceTensors(std::span<const std::byte> data, uint32_t alignment, std::ve
   });
   for (size_t i = 1; i < by_offset.size(); ++i) {
     const Entry& before = *by_offset[i - 1];
-    if (before.offset + std::max<uint64_t>(before.size_bytes, 1) > by_offset[i]->offset) {
+    if (before.offset + before.size_bytes > by_offset[i]->offset) {
       return Broken("tensors %s and %s overlap",
                     Quoted(before.tensor.name),
                     Quoted(by_offset[i]->tensor.name));
