@@ -33,6 +33,7 @@ if [ "${1:-}" = --serve ]; then
   exec build/release/daemon/inferd --config "$folder/inferd.yaml"
 fi
 
+: >"$folder/inferd.out" # the daemon announces its address there
 echo "demo: starting inferd (config $folder/inferd.yaml, log $folder/inferd.log)"
 build/release/daemon/inferd --config "$folder/inferd.yaml" >"$folder/inferd.out" 2>"$folder/inferd.log" &
 daemon=$!
