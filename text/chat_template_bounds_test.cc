@@ -30,34 +30,71 @@ TEST_P(HostileTemplate, EndsInAnError) {
 constexpr StatusCode kBad = StatusCode::kInvalidArgument;
 constexpr StatusCode kTooMuch = StatusCode::kResourceExhausted;
 
-// clang-format off
-INSTANTIATE_TEST_SUITE_P(All, HostileTemplate, testing::Values(
-    Hostile{"Loops", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", kTooMuch},
-    Hostile{"Output", "{% for a in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", kTooMuch},
-    Hostile{"UnknownFilter", "{{ messages | no_such_filter }}", kBad},
-    Hostile{"UnknownFunction", "{{ no_such_function() }}", kBad},
-    Hostile{"UnknownTag", "{% no_such_tag %}", kBad},
-    Hostile{"Include", "{% include '/etc/passwd' %}", kBad},
-    Hostile{"Recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", kBad},
-    Hostile{"RecursiveLoop", "{% for a in [[[1]]] recursive %}{{ loop([a]) }}{% endfor %}", kBad},
-    Hostile{"SelfExtend", "{% extends 'chat_template' %}", kBad},
-    Hostile{"HugeString", "{{ ('x' * 9999999 * 9999999) | length }}", kBad},
-    Hostile{"BigString", "{% set x = 'x' * 99999999 %}{{ x | length }}", kTooMuch},
-    Hostile{"BigStringLater", "{% set n = 99999999 %}{% set x = 'x' * n %}{{ x | length }}", kTooMuch},
-    Hostile{"HugeRange", "{{ range(999999999999) | list | length }}", kBad},
-    Hostile{"HugeIndent", "{{ [1] | tojson(indent=999999999) }}", kBad},
-    Hostile{"Doubling", "{% set ns = namespace(x='x') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x | length }}", kTooMuch},
-    Hostile{"Replace", "{% set ns = namespace(x='xx') %}{% for a in range(99) %}{% set ns.x = ns.x | replace('x', ns.x) %}{% endfor %}{{ ns.x | length }}", kTooMuch},
-    Hostile{"ManyStrings", "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = ns.x + ['x' * 9999] %}{% endfor %}", kTooMuch},
-    Hostile{"DeepRepr", "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}", kBad},
-    Hostile{"DeepJson", "{% set ns = namespace(x={}) %}{% for a in range(99999) %}{% set ns.x = {'x': ns.x} %}{% endfor %}{{ ns.x | tojson }}", kBad},
-    Hostile{"DeepConcatenation", "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ('' ~ ns.x) | length // 0 }}", kBad},
-    Hostile{"DeepCompare", "{% set ns = namespace(x=[], y=[]) %}{% for a in range(60000) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}{{ (ns.x == ns.y) // 0 }}", kBad},
-    Hostile{"DeepNesting", "{{ ((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((1)))) }}", kBad},
-    Hostile{"Raises", "{{ raise_exception('no') }}", kBad},
-    Hostile{"Divides", "{{ 1 // 0 }}", kBad}),
+INSTANTIATE_TEST_SUITE_P(
+    All,
+    HostileTemplate,
+    testing::Values(
+        Hostile{"Loops",
+                "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+                kTooMuch},
+        Hostile{"Output", "{% for a in range(99999) %}{{ 'x' * 9999 }}{% endfor %}", kTooMuch},
+        Hostile{"UnknownFilter", "{{ messages | no_such_filter }}", kBad},
+        Hostile{"UnknownFunction", "{{ no_such_function() }}", kBad},
+        Hostile{"UnknownTag", "{% no_such_tag %}", kBad},
+        Hostile{"Include", "{% include '/etc/passwd' %}", kBad},
+        Hostile{"Recursion", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", kBad},
+        Hostile{
+            "RecursiveLoop", "{% for a in [[[1]]] recursive %}{{ loop([a]) }}{% endfor %}", kBad},
+        Hostile{"SelfExtend", "{% extends 'chat_template' %}", kBad},
+        Hostile{"HugeString", "{{ ('x' * 9999999 * 9999999) | length }}", kBad},
+        Hostile{"BigString", "{% set x = 'x' * 99999999 %}{{ x | length }}", kTooMuch},
+        Hostile{"BigStringLater",
+                "{% set n = 99999999 %}{% set x = 'x' * n %}{{ x | length }}",
+                kTooMuch},
+        Hostile{"HugeRange", "{{ range(999999999999) | list | length }}", kBad},
+        Hostile{"HugeIndent", "{{ [1] | tojson(indent=999999999) }}", kBad},
+        Hostile{
+            "Doubling",
+            "{% set ns = namespace(x='x') %}{% for a in range(99) %}{% set ns.x = ns.x ~ ns.x %}"
+            "{% endfor %}{{ ns.x | length }}",
+            kTooMuch},
+        Hostile{"Replace",
+                "{% set ns = namespace(x='xx') %}{% for a in range(99) %}"
+                "{% set ns.x = ns.x | replace('x', ns.x) %}{% endfor %}{{ ns.x | length }}",
+                kTooMuch},
+        Hostile{"ManyStrings",
+                "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}"
+                "{% set ns.x = ns.x + ['x' * 9999] %}{% endfor %}",
+                kTooMuch},
+        Hostile{"DeepRepr",
+                "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}"
+                "{% endfor %}{{ ns.x }}",
+                kBad},
+        Hostile{
+            "DeepJson",
+            "{% set ns = namespace(x={}) %}{% for a in range(99999) %}{% set ns.x = {'x': ns.x} %}"
+            "{% endfor %}{{ ns.x | tojson }}",
+            kBad},
+        Hostile{"DeepConcatenation",
+                "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}"
+                "{% endfor %}{{ ('' ~ ns.x) | length // 0 }}",
+                kBad},
+        Hostile{
+            "DeepCompare",
+            "{% set ns = namespace(x=[], y=[]) %}{% for a in range(60000) %}{% set ns.x = [ns.x] %}"
+            "{% set ns.y = [ns.y] %}{% endfor %}{{ (ns.x == ns.y) // 0 }}",
+            kBad},
+        Hostile{
+            "DeepNesting",
+            "{{ "
+            "((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((("
+            "(((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((((("
+            "(1"
+            ")))) }}",
+            kBad},
+        Hostile{"Raises", "{{ raise_exception('no') }}", kBad},
+        Hostile{"Divides", "{{ 1 // 0 }}", kBad}),
     [](const testing::TestParamInfo<Hostile>& hostile) { return std::string(hostile.param.name); });
-// clang-format on
 
 TEST(TemplateBounds, DeepValuesThatAreNotPrintedAreDropped) {
   const auto chat_template = ChatTemplate::Create(

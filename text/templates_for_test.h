@@ -23,7 +23,9 @@ inline constexpr const char* kLlama3 = R"({% set loop_messages = messages %}
     {%- if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}
     {{- content }}
 {%- endfor %}
-{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})";
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %})";
 
 // Roles must alternate, the assistant is called "model", a system message joins the first turn.
 inline constexpr const char* kGemma = R"({{ bos_token }}

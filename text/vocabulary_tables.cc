@@ -1,9 +1,10 @@
 #include "text/vocabulary_tables.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <functional>
 #include <optional>
-#include <unordered_map>
 
 #include "base/utf8.h"
 #include "text/code_points.h"
@@ -103,19 +104,63 @@ void AppendTokenBytes(const VocabularySpec& spec,
 // model has any.
 constexpr size_t kMergedPieceBytesMax = 1024;
 
-using PieceIndex = std::unordered_map<std::string_view, uint32_t>;
+// Pieces by text: an open table, since large vocabularies ask it millions of times at load.
+class PieceIndex {
+ public:
+  static constexpr uint32_t kNone = UINT32_MAX;
+
+  // For at most `count_max` pieces, the texts of which are in `texts`, which outlives this.
+  PieceIndex(size_t count_max, const std::vector<std::string_view>& texts)
+      : texts_(texts), slots_(std::bit_ceil(count_max * 2 + 1)) {}
+
+  // The index of `text`, or kNone.
+  uint32_t Find(std::string_view text) const {
+    const size_t hash = std::hash<std::string_view>{}(text);
+    return slots_[SlotOf(text, hash)].piece;
+  }
+  // False if `text` is there already. `piece` is its index in the texts.
+  bool Insert(std::string_view text, uint32_t piece) {
+    const size_t hash = std::hash<std::string_view>{}(text);
+    Slot& slot = slots_[SlotOf(text, hash)];
+    if (slot.piece != kNone) {
+      return false;
+    }
+    slot = {static_cast<uint32_t>(hash >> 32), piece};
+    return true;
+  }
+
+ private:
+  struct Slot {
+    uint32_t tag = 0;
+    uint32_t piece = kNone;
+  };
+
+  // Where `text` is, or belongs. Fewer than half the slots are taken, so a free one ends the
+  // search.
+  size_t SlotOf(std::string_view text, size_t hash) const {
+    const auto tag = static_cast<uint32_t>(hash >> 32);
+    size_t at = hash & (slots_.size() - 1);
+    while (slots_[at].piece != kNone &&
+           (slots_[at].tag != tag || texts_[slots_[at].piece] != text)) {
+      at = (at + 1) & (slots_.size() - 1);
+    }
+    return at;
+  }
+
+  const std::vector<std::string_view>& texts_;
+  std::vector<Slot> slots_;
+};
 
 // The texts that a segmenter may produce: no special tokens, nothing that text cannot hold.
 PieceIndex AddPieces(const VocabularySpec& spec,
                      const std::vector<TokenType>& types,
                      SegmenterVocabulary& vocabulary) {
-  PieceIndex index;
-  index.reserve(spec.tokens.size());
+  PieceIndex index(spec.tokens.size(), vocabulary.texts);
   for (size_t i = 0; i < spec.tokens.size(); ++i) {
     const bool ordinary = types[i] == TokenType::kNormal || types[i] == TokenType::kByte;
     const std::string& text = spec.tokens[i];
     if (!ordinary || text.empty() || !IsValidUtf8(text) ||
-        !index.emplace(text, static_cast<uint32_t>(vocabulary.texts.size())).second) {
+        !index.Insert(text, static_cast<uint32_t>(vocabulary.texts.size()))) {
       continue;
     }
     vocabulary.texts.push_back(text);
@@ -132,7 +177,7 @@ void AddUnknown(const VocabularySpec& spec,
     return;
   }
   const std::string& text = spec.tokens[static_cast<size_t>(*spec.unk)];
-  if (!text.empty() && IsValidUtf8(text) && !index.contains(text)) {
+  if (!text.empty() && IsValidUtf8(text) && index.Find(text) == PieceIndex::kNone) {
     vocabulary.texts.push_back(text);
     vocabulary.ids.push_back(static_cast<uint32_t>(*spec.unk));
   }
@@ -221,10 +266,11 @@ StatusOr<SegmenterVocabulary> ByteLevelBpeVocabulary(const VocabularySpec& spec,
     }
     joined = merge.substr(0, space);
     joined += merge.substr(space + 1);
-    const auto left = index.find(merge.substr(0, space));
-    const auto right = index.find(merge.substr(space + 1));
-    if (left != index.end() && right != index.end() && index.contains(joined)) {
-      vocabulary.merges.emplace_back(left->second, right->second);
+    const uint32_t left = index.Find(merge.substr(0, space));
+    const uint32_t right = index.Find(merge.substr(space + 1));
+    if (left != PieceIndex::kNone && right != PieceIndex::kNone &&
+        index.Find(joined) != PieceIndex::kNone) {
+      vocabulary.merges.emplace_back(left, right);
     }
   }
   return vocabulary;
@@ -254,13 +300,11 @@ SegmenterVocabulary SentencePieceVocabulary(const VocabularySpec& spec,
     }
     for (size_t at = Utf8CodePointLength(text); at < text.size();
          at += Utf8CodePointLength(text.substr(at))) {
-      const auto left = index.find(text.substr(0, at));
-      if (left == index.end()) {
-        continue;
-      }
-      const auto right = index.find(text.substr(at));
-      if (right != index.end()) {
-        merges.push_back({spec.scores[id], piece, left->second, right->second});
+      const uint32_t left = index.Find(text.substr(0, at));
+      const uint32_t right =
+          left == PieceIndex::kNone ? PieceIndex::kNone : index.Find(text.substr(at));
+      if (right != PieceIndex::kNone) {
+        merges.push_back({spec.scores[id], piece, left, right});
       }
     }
   }

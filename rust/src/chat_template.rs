@@ -76,6 +76,7 @@ fn text_of(value: &Value) -> Result<String, Error> {
     use minijinja::value::ValueKind;
     match value.kind() {
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => python::repr(value),
+        ValueKind::Number => Ok(python::number(value)),
         _ => Ok(value.to_string()),
     }
 }

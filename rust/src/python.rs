@@ -168,7 +168,7 @@ fn write_json_string(text: &str, ensure_ascii: bool, out: &mut String) {
 }
 
 /// A number as Python's `repr` writes it.
-fn number(value: &Value) -> String {
+pub fn number(value: &Value) -> String {
     if value.is_integer() {
         return value.to_string();
     }

@@ -3,7 +3,9 @@
 // RESULT tokenizer.mismatches.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -11,6 +13,7 @@
 
 #include "base/file.h"
 #include "model/vocabulary.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace inferd {
@@ -82,6 +85,42 @@ TEST(TokenizerVectors, AllMatch) {
     }
   }
   std::printf("RESULT tokenizer.mismatches %d count\n", mismatches);
+}
+
+// The ids that SmolLM2's own tokenizer gives for this chat.
+TEST(TokenizerVectors, Smollm2Chat) {
+  const char* cache = std::getenv("INFERD_CACHE_DIR");
+  const char* home = std::getenv("HOME");
+  const std::string path =
+      (cache != nullptr ? std::string(cache)
+                        : std::string(home == nullptr ? "" : home) + "/.cache/inferd") +
+      "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(path)) {
+    GTEST_SKIP() << path << " is absent";
+  }
+  const auto file = MappedFile::Open(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const auto gguf = Gguf::Parse(file->bytes());
+  ASSERT_TRUE(gguf.ok()) << gguf.status();
+  const auto vocabulary = ReadVocabulary(*gguf);
+  ASSERT_TRUE(vocabulary.ok()) << vocabulary.status();
+  const auto tokenizer = Tokenizer::Create(*vocabulary);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const auto chat_template = ChatTemplate::Create(vocabulary->chat_template);
+  ASSERT_TRUE(chat_template.ok()) << chat_template.status();
+
+  ChatTemplateInput input;
+  input.messages = {{"user", "<|im_end|>"}};
+  const auto pieces = (*chat_template)->RenderPieces(input);
+  ASSERT_TRUE(pieces.ok()) << pieces.status();
+  const auto tokens = EncodePrompt(**tokenizer, *pieces);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  const std::vector<TokenId> head = {1,     9690,  198,  2683, 359,   253, 5356, 5646,
+                                     11173, 3365,  3511, 308,  34519, 28,  7018, 411,
+                                     407,   19712, 8182, 2,    198,   1,   4093, 198};
+  ASSERT_GT(tokens->size(), head.size());
+  EXPECT_EQ(std::vector<TokenId>(tokens->begin(), tokens->begin() + std::ssize(head)), head);
+  EXPECT_EQ(std::count(tokens->begin(), tokens->end(), TokenId{2}), 2);
 }
 
 }  // namespace
