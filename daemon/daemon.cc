@@ -24,6 +24,10 @@ namespace {
 constexpr char kGenerationHealth[] = "inferd.v1.GenerationService";
 // What calls get to notice that they were ended, once the drain's time is over.
 constexpr Duration kAbortGrace = std::chrono::seconds(2);
+// What the last messages get to reach their readers. Connections that stay open do not hold up the
+// end.
+constexpr Duration kCloseGrace = std::chrono::milliseconds(500);
+constexpr Duration kDrainPoll = std::chrono::milliseconds(10);
 
 EngineOptions ToEngineOptions(const Config& config) {
   EngineOptions options;
@@ -192,19 +196,18 @@ void Daemon::BeginDrain() {
 }
 
 void Daemon::FinishDrain() {
-  const Duration timeout = parts_->config.drain.timeout;
-  // gRPC would cut the calls off without a reason when the time is over: end them ourselves first.
-  std::atomic<bool> done{false};
-  std::thread watch([&] {
-    const TimePoint end = SystemClock().Now() + timeout;
-    while (!done && !parts_->aborted && SystemClock().Now() < end) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const auto wait = [this](Duration at_most, bool until_aborted) {
+    const TimePoint end = SystemClock().Now() + at_most;
+    while (parts_->registry.size() > 0 && SystemClock().Now() < end &&
+           !(until_aborted && parts_->aborted)) {
+      std::this_thread::sleep_for(kDrainPoll);
     }
-    parts_->egress.AbortAll(MakeError(Reason::kDraining, "the daemon is shutting down"));
-  });
-  parts_->server->Shutdown(parts_->aborted ? kAbortGrace : timeout + kAbortGrace);
-  done = true;
-  watch.join();
+  };
+  wait(parts_->config.drain.timeout, true);
+  // gRPC would cut the rest off without a reason: end them ourselves first.
+  parts_->egress.AbortAll(MakeError(Reason::kDraining, "the daemon is shutting down"));
+  wait(kAbortGrace, false);
+  parts_->server->Shutdown(kCloseGrace);
 }
 
 void Daemon::Abort() { parts_->aborted = true; }

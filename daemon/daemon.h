@@ -32,8 +32,8 @@ class Daemon {
 
   // Refuses new generations and turns health to NOT_SERVING.
   void BeginDrain();
-  // Closes the listener and waits for the generations in flight; at the config's timeout, or once
-  // Abort() is called, they end with DRAINING.
+  // Waits for the generations in flight, then closes the listener. At the config's timeout, or once
+  // Abort() is called, those that are left end with DRAINING.
   void FinishDrain();
   void Abort();
 
