@@ -64,46 +64,47 @@ constexpr int QuadsPerSum(int code_bits) {
   return code_bits <= 4 ? 8 : code_bits == 5 ? 4 : code_bits == 6 ? 2 : 1;
 }
 
+// Codes of quads that are kept in registers for all rows; 8-bit codes need their magnitudes too.
+constexpr int QuadsPerChunk(int code_bits) { return code_bits <= 4 ? 8 : 4; }
+
 // Adds the products of quads [j, last) to `dots`, the integers of R rows.
 template <int kCodeBits, int R, int j, int kLast>
 [[gnu::always_inline]] inline void AddQuads(const uint8_t* record,
                                             const uint8_t* x,
                                             __m256i* dots) {
-  constexpr int kQuads = kLast - j < QuadsPerSum(kCodeBits) ? kLast - j : QuadsPerSum(kCodeBits);
+  constexpr int kQuads =
+      kLast - j < QuadsPerChunk(kCodeBits) ? kLast - j : QuadsPerChunk(kCodeBits);
+  constexpr int kPerSum = QuadsPerSum(kCodeBits);
+  __m256i codes[8];
+  codes[0] = Codes<kCodeBits, j>(record);
+  codes[1] = Codes<kCodeBits, j + 1>(record);
+  codes[2] = Codes<kCodeBits, j + 2>(record);
+  codes[3] = Codes<kCodeBits, j + 3>(record);
+  if constexpr (kQuads == 8) {
+    codes[4] = Codes<kCodeBits, 4>(record);
+    codes[5] = Codes<kCodeBits, 5>(record);
+    codes[6] = Codes<kCodeBits, 6>(record);
+    codes[7] = Codes<kCodeBits, 7>(record);
+  }
   const __m256i ones = _mm256_set1_epi16(1);
-  __m256i sums[R];
-  const auto add = [&]<int q>() __attribute__((always_inline)) {
-    const __m256i codes = Codes<kCodeBits, q>(record);
-#pragma GCC unroll 4
-    for (int m = 0; m < R; ++m) {
-      __m256i quad = _mm256_set1_epi32(LoadAs<int32_t>(x + m * kRecordValues + 4 * q));
-      __m256i products;
-      if constexpr (kCodeBits == 8) {  // |code| <= 128: pairs fit, where unsigned codes do not
-        quad = _mm256_sign_epi8(quad, codes);
-        products = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), quad);
-      } else {
-        products = _mm256_maddubs_epi16(codes, quad);
-      }
-      sums[m] = q == j ? products : _mm256_add_epi16(sums[m], products);
-    }
-  };
-  add.template operator()<j>();
-  if constexpr (kQuads > 1) {
-    add.template operator()<j + 1>();
-  }
-  if constexpr (kQuads > 2) {
-    add.template operator()<j + 2>();
-    add.template operator()<j + 3>();
-  }
-  if constexpr (kQuads > 4) {
-    add.template operator()<j + 4>();
-    add.template operator()<j + 5>();
-    add.template operator()<j + 6>();
-    add.template operator()<j + 7>();
-  }
 #pragma GCC unroll 4
   for (int m = 0; m < R; ++m) {
-    dots[m] = _mm256_add_epi32(dots[m], _mm256_madd_epi16(sums[m], ones));
+    __m256i sum = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int q = 0; q < kQuads; ++q) {
+      __m256i quad = _mm256_set1_epi32(LoadAs<int32_t>(x + m * kRecordValues + 4 * (j + q)));
+      __m256i products;
+      if constexpr (kCodeBits == 8) {  // |code| <= 128: pairs fit, where unsigned codes do not
+        quad = _mm256_sign_epi8(quad, codes[q]);
+        products = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[q]), quad);
+      } else {
+        products = _mm256_maddubs_epi16(codes[q], quad);
+      }
+      sum = q % kPerSum == 0 ? products : _mm256_add_epi16(sum, products);
+      if ((q + 1) % kPerSum == 0 || q + 1 == kQuads) {
+        dots[m] = _mm256_add_epi32(dots[m], _mm256_madd_epi16(sum, ones));
+      }
+    }
   }
   if constexpr (j + kQuads < kLast) {
     AddQuads<kCodeBits, R, j + kQuads, kLast>(record, x, dots);
