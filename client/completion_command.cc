@@ -28,7 +28,8 @@ void PrintBash(std::ostream& out) {
     out << "    " << pattern << ") words=\"" << Join(command->second) << "\" ;;\n";
   }
   out << "  esac\n"
-         "  COMPREPLY=($(compgen -W \"$words\" -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
+         "  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
+         "  [[ ${COMPREPLY[0]-} ]] || COMPREPLY=($(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
          "}\n"
          "complete -F _inferctl inferctl\n";
 }
