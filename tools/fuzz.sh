@@ -24,6 +24,8 @@ done
 status=0
 for pid in "${pids[@]}"; do wait "$pid" || status=1; done
 grep -h 'stat::number_of_executed_units' build/fuzz/"$target"-*.log || true
+# Children's user time, "XmY.Zs", is the second word of the second line of `times`.
+cpu=$(times | sed -n 2p | cut -d' ' -f1)
+echo "WORKLOAD fuzz_$target from its corpus, $seconds s on $jobs cores, $cpu of CPU"
 echo "RESULT fuzz.$target.crashes $(($(crashes) - before)) count"
-echo "RESULT fuzz.$target.cpu_minutes $((seconds * jobs / 60)) min"
 [ $status = 0 ] || { echo "fuzz: look at $artifacts and build/fuzz/$target-*.log" >&2; exit 1; }
