@@ -121,8 +121,8 @@ void Scheduler::Finish(Sequence& sequence) {
     if (!sequence.started_) {
       --num_never_ran_;
     }
-    if (sequence.spec().deadline.has_value()) {
-      deadlines_.erase({*sequence.spec().deadline, sequence.id()});
+    if (const std::optional<TimePoint>& deadline = sequence.spec().deadline; deadline.has_value()) {
+      deadlines_.erase({*deadline, sequence.id()});
     }
   }
   if (sequence.in_flight()) {
