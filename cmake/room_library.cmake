@@ -49,6 +49,10 @@ function(room_test name)
     INFERD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" INFERD_BINARY_DIR="${CMAKE_BINARY_DIR}")
   # One label that `ctest -L` finds by each of its parts: a list would not survive discovery.
   string(JOIN "." label ${TEST_LABELS})
+  set(environment)
+  if(INFERD_SANITIZE MATCHES thread)  # for the processes that a test starts, too
+    set(environment ENVIRONMENT TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp)
+  endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS "${label}" TIMEOUT ${TEST_TIMEOUT})
+    PROPERTIES LABELS "${label}" TIMEOUT ${TEST_TIMEOUT} ${environment})
 endfunction()
