@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Measures the figures of `make bench`; each is kept in build/results/bench.json. On a quiet machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=build/release
+model=$(tools/get_model.py smollm2)
+keep() { tools/results.py run bench -- "$@"; }
+keep "$bin/engine/engine_test" '--gtest_filter=*TenThousand*'
+keep "$bin/bench/egress_bench"
+keep "$bin/bench/grpc_overhead_bench"
+keep "$bin/tests/invariance/inferd_invariance" --model "$model"
+keep "$bin/bench/inferd_engine_bench" plan
+keep "$bin/bench/linear_bench"
+keep "$bin/bench/inferd_cpu_ops_bench" --threads 2
+keep "$bin/bench/inferd_tokenizer_bench" --model "$model" --text ../shared/data/text/alice.txt --name smollm2
