@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "base/check.h"
 #include "base/random.h"
 #include "cpu/cpu_device.h"
@@ -235,8 +236,9 @@ int main(int argc, char** argv) {
     inferd::MeasurePlan();
   } else if (what == "fake") {
     inferd::MeasureFake();
-  } else if (what == "model" && argc > 2) {
-    inferd::MeasureModel(argv[2], argc > 3 ? std::atoi(argv[3]) : 2);
+  } else if (int threads = 2;
+             what == "model" && argc > 2 && (argc == 3 || absl::SimpleAtoi(argv[3], &threads))) {
+    inferd::MeasureModel(argv[2], threads);
   } else {
     std::fprintf(stderr, "usage: inferd_engine_bench plan | fake | model FILE [threads]\n");
     return 2;

@@ -1,6 +1,7 @@
 // inferd_peer_bench: this engine's side of `make bench-peer`. Loads a model into an Engine on the
-// CPU device, prints what that cost in memory, then runs one pass for each line on stdin and answers
-// with tokens a second, so that a driver can alternate it with another engine on the same file.
+// CPU device, prints what that cost in memory, then runs one pass for each line on stdin and
+// answers with tokens a second, so that a driver can alternate it with another engine on the same
+// file.
 //
 // Passes (greedy, end tokens ignored, random token ids as prompts):
 //   decode_b1    one sequence, prompt 16, 128 tokens; rate from the first token to the last
@@ -76,7 +77,10 @@ struct Pass {
 };
 
 // Tokens a second of one pass.
-double Measure(Engine& engine, Stopwatch& stopwatch, const ResidentModel& model, const Pass& pass,
+double Measure(Engine& engine,
+               Stopwatch& stopwatch,
+               const ResidentModel& model,
+               const Pass& pass,
                uint64_t seed) {
   stopwatch.Expect(pass.sequences);
   SplitMix64 random(seed);
@@ -84,8 +88,8 @@ double Measure(Engine& engine, Stopwatch& stopwatch, const ResidentModel& model,
   for (int i = 0; i < pass.sequences; ++i) {
     std::vector<TokenId> prompt;
     for (int t = 0; t < pass.prompt_tokens; ++t) {
-      prompt.push_back(static_cast<TokenId>(
-          random.Below(static_cast<uint64_t>(model.config.vocab_size))));
+      prompt.push_back(
+          static_cast<TokenId>(random.Below(static_cast<uint64_t>(model.config.vocab_size))));
     }
     GenerationRequest request;
     request.request_id = RequestId("bench-" + std::to_string(i));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace inferd {
 namespace {
@@ -28,7 +29,7 @@ void FutexWakeAll(std::atomic<uint32_t>& word) {
 // Spins while `waiting()` for about kSpin; true once it no longer holds.
 template <typename Waiting>
 bool SpinWhile(const Waiting& waiting) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = SystemClock().Now();
   do {
     for (int i = 0; i < 32; ++i) {
       if (!waiting()) {
@@ -36,7 +37,7 @@ bool SpinWhile(const Waiting& waiting) {
       }
       __builtin_ia32_pause();
     }
-  } while (std::chrono::steady_clock::now() - start < kSpin);
+  } while (SystemClock().Now() - start < kSpin);
   return false;
 }
 
