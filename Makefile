@@ -59,7 +59,7 @@ bench-peer: release  ## measure against llama.cpp on the same file
 	@tools/bench_peer.sh
 
 fuzz: setup      ## fuzz one parser: make fuzz TARGET=gguf SECONDS_MAX=1800
-	@tools/fuzz.sh $(TARGET) $(SECONDS_MAX)
+	@tools/results.py run fuzz -- tools/fuzz.sh $(TARGET) $(SECONDS_MAX)
 
 results:         ## every figure measured here beside its bar
 	@tools/results.py show

@@ -24,8 +24,10 @@ done
 status=0
 for pid in "${pids[@]}"; do wait "$pid" || status=1; done
 grep -h 'stat::number_of_executed_units' build/fuzz/"$target"-*.log || true
-# Children's user time, "XmY.Zs", is the second word of the second line of `times`.
-cpu=$(times | sed -n 2p | cut -d' ' -f1)
+# User time of the children, "XmY.Zs", is the first word of the second line of `times`, which must run
+# in this shell: a subshell has no children.
+times >build/fuzz/times
+cpu=$(sed -n 2p build/fuzz/times | cut -d' ' -f1)
 echo "WORKLOAD fuzz_$target from its corpus, $seconds s on $jobs cores, $cpu of CPU"
 echo "RESULT fuzz.$target.crashes $(($(crashes) - before)) count"
 [ $status = 0 ] || { echo "fuzz: look at $artifacts and build/fuzz/$target-*.log" >&2; exit 1; }
