@@ -23,6 +23,9 @@ PROTO = ROOT / "proto"
 CACHE = Path(os.environ.get("INFERD_CACHE_DIR") or Path.home() / ".cache" / "inferd")
 MODEL = "tiny"
 CONTEXT = 4096
+# So deep that a whole context takes a second at least, wherever this runs: what a test cancels, or
+# gives less time, has not ended by itself.
+LAYERS = 32
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 60
 INSTALL_SECONDS_MAX = 900
@@ -94,7 +97,7 @@ class Daemon:
         self.endpoint = f"127.0.0.1:{free_port()}"
         model = folder / "tiny.gguf"
         subprocess.run([args.random_model, "--family", "llama", "--seed", "7", "--context",
-                        str(CONTEXT), str(model)], check=True)
+                        str(CONTEXT), "--layers", str(LAYERS), str(model)], check=True)
         config = folder / "inferd.yaml"
         config.write_text(
             "schema_version: 1\n"
@@ -147,7 +150,7 @@ def parse_args():
     parser = argparse.ArgumentParser()
     for name in ("--inferd", "--inferctl", "--random-model"):
         parser.add_argument(name, required=True)
-    parser.add_argument("--kv-bytes", type=int, default=4 << 20)
+    parser.add_argument("--kv-bytes", type=int, default=LAYERS << 21)
     return parser.parse_args()
 
 

@@ -28,6 +28,7 @@ int Run(int argc, char** argv) {
   bool bench = false;
   int32_t window = -1;
   int32_t context = 0;
+  int32_t layers = 0;
   std::string path;
   CLI::App app("Writes a random model as a GGUF file");
   app.add_option("--family", family, "What kind of model")->check(CLI::IsMember(families));
@@ -37,12 +38,14 @@ int Run(int argc, char** argv) {
   app.add_flag("--bench", bench, "The shape of a 1.1B Llama instead of a tiny model");
   app.add_option("--window", window, "Another window; 0 leaves the key out");
   app.add_option("--context", context, "Another context length");
+  app.add_option("--layers", layers, "Another number of layers: a slower model of the same kind");
   app.add_option("out", path, "The file to write")->required();
   CLI11_PARSE(app, argc, argv);
   inferd::RandomModelSpec spec =
       bench ? inferd::BenchModel(seed, format) : inferd::TinyModel(family, seed, format);
   spec.window = window < 0 ? spec.window : window;
   spec.context = context > 0 ? context : spec.context;
+  spec.n_layers = layers > 0 ? layers : spec.n_layers;
   const inferd::Status written = inferd::WriteRandomModel(spec, path);
   if (!written.ok()) {
     std::fprintf(stderr, "%s\n", written.ToString().c_str());
