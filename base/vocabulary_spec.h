@@ -37,6 +37,9 @@ struct VocabularySpec {
   bool add_eos = false;
   bool add_space_prefix = true;  // SentencePiece: a space before the text
   bool remove_extra_whitespaces = false;
+  // Phi-3: whitespace after a special token belongs to the token, but for bos, unk and
+  // "<|endoftext|>". No key of the file says so.
+  bool strips_after_special = false;
 
   std::string chat_template;  // Jinja source; empty if the file has none
 

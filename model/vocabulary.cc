@@ -37,8 +37,8 @@ StatusOr<TokenizerKind> KindOf(std::string_view model) {
 // The pre-tokenizers whose vocabularies start a text with bos though no key says so: files that
 // were made before `add_bos_token` was written.
 bool PreAddsBos(std::string_view pre) {
-  constexpr std::array<std::string_view, 5> kNames = {
-      "llama3", "llama-v3", "llama-bpe", "tekken", "chameleon"};
+  constexpr std::array<std::string_view, 7> kNames = {
+      "llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken", "chameleon"};
   return std::find(kNames.begin(), kNames.end(), pre) != kNames.end();
 }
 
@@ -216,6 +216,11 @@ Status ReadFlags(const Gguf& gguf, VocabularySpec& spec) {
   return OkStatus();
 }
 
+bool IsPhi3(const Gguf& gguf) {
+  const StatusOr<std::string_view> architecture = gguf.GetString("general.architecture");
+  return architecture.ok() && *architecture == "phi3";
+}
+
 // The kind of tokenizer; kNone if the file has none.
 StatusOr<TokenizerKind> ReadKind(const Gguf& gguf) {
   constexpr std::string_view kKey = "tokenizer.ggml.model";
@@ -245,6 +250,7 @@ StatusOr<VocabularySpec> ReadVocabulary(const Gguf& gguf) {
   RETURN_IF_ERROR(ReadMerges(gguf, spec));
   RETURN_IF_ERROR(ReadTokenIds(gguf, spec));
   FindEndOfTurn(spec);
+  spec.strips_after_special = spec.kind == TokenizerKind::kSentencePiece && IsPhi3(gguf);
   RETURN_IF_ERROR(ReadFlags(gguf, spec));
   return spec;
 }

@@ -108,6 +108,13 @@ TEST(Vocabulary, BytePairVocabulariesOfLlama3AddBosThoughNoKeySaysSo) {
   EXPECT_TRUE(Read(writer)->add_bos);
 }
 
+TEST(Vocabulary, Phi3sSpecialTokensTakeTheSpaceAfterThem) {
+  GgufWriter writer = Small();
+  EXPECT_FALSE(Read(writer)->strips_after_special);
+  writer.Set("general.architecture", "phi3");
+  EXPECT_TRUE(Read(writer)->strips_after_special);
+}
+
 TEST(Vocabulary, FilesWithoutATokenizerHaveNone) {
   const auto spec = Read(GgufWriter("llama"));
   ASSERT_TRUE(spec.ok()) << spec.status();

@@ -1,6 +1,7 @@
 #include "text/chat_template.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -76,22 +77,29 @@ Status CheckUtf8(const ChatTemplateInput& input) {
   return check(input.extra_variables_json, "template variables");
 }
 
-// A role is written into control tokens by many templates, and is not marked: it must be a word.
-bool IsRole(std::string_view role) {
-  return !role.empty() && std::all_of(role.begin(), role.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
-  });
-}
+// The roles that chat formats know. A role is written into control tokens by many templates and is
+// not marked as the user's: of a free word, such as "end", "<|{{ role }}|>" would make a token.
+constexpr std::array<std::string_view, 10> kRoles = {"system",
+                                                     "developer",
+                                                     "user",
+                                                     "assistant",
+                                                     "model",
+                                                     "tool",
+                                                     "function",
+                                                     "ipython",
+                                                     "observation",
+                                                     "context"};
 
 Status CheckForMarking(const ChatTemplateInput& input) {
   constexpr std::string_view kPrivatePlane =
       "characters from U+100000 on are not allowed in a chat";
   for (size_t i = 0; i < input.messages.size(); ++i) {
-    if (!IsRole(input.messages[i].role)) {
-      return ErrorF(StatusCode::kInvalidArgument,
-                    "messages[%d].role: a role is made of letters, digits, '_' and '-'",
-                    i);
+    if (std::find(kRoles.begin(), kRoles.end(), input.messages[i].role) == kRoles.end()) {
+      return ErrorF(
+          StatusCode::kInvalidArgument,
+          "messages[%d].role: unknown; system, user, assistant, developer, tool, function, "
+          "model, ipython, observation and context are known",
+          i);
     }
     if (HoldsMarks(input.messages[i].content)) {
       return ErrorF(StatusCode::kInvalidArgument, "messages[%d].content: %s", i, kPrivatePlane);

@@ -45,8 +45,9 @@ class ChatTemplate {
 
   // The prompt in pieces by origin; joined they are what Render gives. User strings enter the
   // template as characters of a private plane, which are put back afterwards (user_text_marks.h).
-  // kInvalidArgument if the input holds such characters (from U+100000 on), or a role that is not
-  // a word of letters, digits, '_' and '-': roles are template text.
+  // kInvalidArgument if the input holds such characters (from U+100000 on), or a role that is none
+  // of those that chat formats know ("system", "user", ...; the error lists them): roles are
+  // template text.
   virtual StatusOr<std::vector<PromptPiece>> RenderPieces(const ChatTemplateInput& input) const = 0;
 };
 

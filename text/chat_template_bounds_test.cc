@@ -119,7 +119,7 @@ TEST(TemplateBounds, ATemplateThatIsStoppedTooOftenIsRefused) {
 TEST(TemplateBounds, ALongChatIsNoHostileTemplate) {
   ChatTemplateInput input;
   for (int i = 0; i < 2000; ++i) {
-    input.messages.push_back({i % 2 == 0 ? "user" : "assistant", std::string(1000, 'x')});
+    input.messages.push_back({i % 2 == 0 ? "user" : "assistant", std::string(100, 'x')});
   }
   const auto chat_template = ChatTemplate::Create(
       "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content | trim + '<|end|>' }}{% endfor "

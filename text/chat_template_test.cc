@@ -148,6 +148,9 @@ TEST(ChatTemplate, BadInputIsRefused) {
   EXPECT_EQ(code(Chat({{"user", "\xf4\x80\x80\xbc"}})), StatusCode::kInvalidArgument);  // U+10003C
   EXPECT_EQ(code(Chat({{"user|>", "Hi"}})), StatusCode::kInvalidArgument);
   EXPECT_EQ(code(Chat({{"", "Hi"}})), StatusCode::kInvalidArgument);
+  // "<|{{ role }}|>" would end a turn.
+  EXPECT_EQ(code(Chat({{"end", "Hi"}})), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(Chat({{"tool", "Hi"}})), StatusCode::kOk);
   ChatTemplateInput input = Chat({{"user", "Hi"}});
   input.tools_json = "{}";
   EXPECT_EQ(code(input), StatusCode::kInvalidArgument);

@@ -96,6 +96,7 @@ constexpr Entry kEntries[] = {
     {"llama-v3", kLlama3Patterns, true},
     {"llama-bpe", kLlama3Patterns, true},
     {"falcon3", kLlama3Patterns, true},
+    {"pixtral", kLlama3Patterns, true},
     {"dbrx", kLlama3Patterns, false},
     {"smaug-bpe", kLlama3Patterns, false},
     {"qwen2", kQwen2Patterns, false},

@@ -93,6 +93,17 @@ std::string WithVisibleSpaces(std::string_view text, bool prefix) {
   return visible;
 }
 
+std::string_view WithoutLeadingSpace(std::string_view text) {
+  const size_t begin = text.find_first_not_of(" \t\n\v\f\r");
+  return begin == std::string_view::npos ? std::string_view() : text.substr(begin);
+}
+
+// Whether whitespace after this special token is dropped.
+bool StripsAfter(const VocabularySpec& spec, TokenId token) {
+  return spec.strips_after_special && token != spec.bos && token != spec.unk &&
+         spec.tokens[static_cast<size_t>(token)] != "<|endoftext|>";
+}
+
 class ModelTokenizer final : public Tokenizer {
  public:
   ModelTokenizer(const VocabularySpec& spec,
@@ -103,13 +114,16 @@ class ModelTokenizer final : public Tokenizer {
         segmenter_(std::move(segmenter)),
         bytes_(spec, types) {
     is_control_.reserve(types.size());
+    strips_after_.reserve(types.size());
     for (size_t i = 0; i < types.size(); ++i) {
       const bool control = types[i] == TokenType::kControl || types[i] == TokenType::kUnknown;
       is_control_.push_back(control ? 1 : 0);
       const std::string& text = spec.tokens[i];
-      if ((control || types[i] == TokenType::kUserDefined) && !text.empty()) {
+      const bool special = control || types[i] == TokenType::kUserDefined;
+      if (special && !text.empty()) {
         special_tokens_.Add(text, static_cast<TokenId>(i), control);
       }
+      strips_after_.push_back(special && StripsAfter(spec, static_cast<TokenId>(i)) ? 1 : 0);
     }
   }
 
@@ -129,14 +143,20 @@ class ModelTokenizer final : public Tokenizer {
     std::vector<TokenId> tokens;
     tokens.reserve(text.size() / 3 + 1);
     bool after_special = true;  // the start of the text counts as one
+    bool strip = false;
     for (const TextSegment& segment : special_tokens_.Split(text, as_text)) {
       if (segment.token != TextSegment::kNoToken) {
         tokens.push_back(segment.token);
         after_special = true;
+        strip = strips_after_[static_cast<size_t>(segment.token)] != 0;
         continue;
       }
-      RETURN_IF_ERROR(EncodeSegment(segment.text, after_special, tokens));
-      after_special = false;
+      const std::string_view plain = strip ? WithoutLeadingSpace(segment.text) : segment.text;
+      if (!plain.empty()) {
+        RETURN_IF_ERROR(EncodeSegment(plain, after_special, tokens));
+        after_special = false;
+        strip = false;
+      }
     }
     return tokens;
   }
@@ -214,6 +234,7 @@ class ModelTokenizer final : public Tokenizer {
   SegmenterPtr segmenter_;
   TokenBytesTable bytes_;
   std::vector<uint8_t> is_control_;
+  std::vector<uint8_t> strips_after_;
   SpecialTokenMatcher special_tokens_;
 };
 

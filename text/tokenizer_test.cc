@@ -119,7 +119,7 @@ TEST(ByteLevelTokenizer, ALongTextWithoutSpacesIsNoTrouble) {
   const auto tokenizer = Make(ByteLevelSpec());
   for (const std::string& unit : {std::string("a"), std::string(" "), std::string("\n")}) {
     std::string text;
-    for (int i = 0; i < 200000; ++i) {
+    for (int i = 0; i < 50000; ++i) {
       text += unit;
     }
     const auto tokens = tokenizer->Encode(text, SpecialTokens::kAsText);
@@ -170,6 +170,7 @@ TEST(TokenizerCreate, EveryKnownPreTokenizerBuilds) {
                           "llama-bpe",
                           "llama3",
                           "llama-v3",
+                          "pixtral",
                           "qwen2",
                           "qwen35",
                           "tekken",
@@ -234,6 +235,19 @@ TEST(SentencePieceTokenizer, ASpaceIsPrefixedAfterEachSpecialToken) {
               ElementsAre("<s>", " hello", "</s>", " hello"));
   EXPECT_THAT(Pieces(*tokenizer, "hello<user>hello", SpecialTokens::kAsText),
               ElementsAre(" hello", "<user>", " hello"));
+}
+
+TEST(SentencePieceTokenizer, Phi3DropsSpaceAfterASpecialToken) {
+  VocabularySpec spec = SentencePieceSpec();
+  spec.strips_after_special = true;
+  AddToken(spec, "<|endoftext|>", TokenType::kControl);
+  const auto tokenizer = Make(spec);
+  EXPECT_THAT(Pieces(*tokenizer, "<user>\n hello</s> \n<user>\n", SpecialTokens::kParse),
+              ElementsAre("<user>", " hello", "</s>", "<user>"));
+  EXPECT_THAT(Pieces(*tokenizer, "<s> hello<|endoftext|> hello", SpecialTokens::kParse),
+              ElementsAre("<s>", " ", " hello", "<|endoftext|>", " ", " hello"));
+  EXPECT_THAT(Pieces(*Make(SentencePieceSpec()), "<user> hello", SpecialTokens::kParse),
+              ElementsAre("<user>", " ", " hello"));
 }
 
 TEST(SentencePieceTokenizer, UnknownCharactersFallBackToBytes) {
