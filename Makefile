@@ -23,10 +23,12 @@ build: setup     ## build with ASan and UBSan
 release: setup   ## build optimised
 	@tools/build.sh release
 
-demo: release    ## a real model answers over gRPC
+demo: setup      ## a real model answers over gRPC
+	@tools/build.sh release inferd inferctl
 	@tools/demo.sh
 
-run: release     ## serve the demo model on loopback until interrupted
+run: setup       ## serve the demo model on loopback until interrupted
+	@tools/build.sh release inferd inferctl
 	@tools/demo.sh --serve
 
 test: setup      ## build and run every test
