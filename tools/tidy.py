@@ -36,6 +36,7 @@ EXTRA = {"daemon/backends.cc": {"cuda"}}
 OWNED_HEADERS = [
     (re.compile(r"^(grpc|grpcpp|google/protobuf)/"), ("daemon/", "client/", "tests/", "bench/")),
     (re.compile(r"^openssl/"), ("base/sha256.cc", "governance/")),
+    (re.compile(r"^sqlite3\.h$"), ("governance/sqlite.cc",)),
     (re.compile(r"^cuda|^cublas"), ("cuda/",)),
     (re.compile(r"^rust/"), ("text/", "governance/")),
     (re.compile(r"^absl/status/"), ("base/status.h",)),
