@@ -267,32 +267,7 @@ void RunFormat(const TileRun& run) {
 }
 
 void Tiles(const TileRun& run) {
-  switch (run.format) {
-    case QuantFormat::kQ4_0:
-      return RunFormat<QuantFormat::kQ4_0>(run);
-    case QuantFormat::kQ4_1:
-      return RunFormat<QuantFormat::kQ4_1>(run);
-    case QuantFormat::kQ5_0:
-      return RunFormat<QuantFormat::kQ5_0>(run);
-    case QuantFormat::kQ5_1:
-      return RunFormat<QuantFormat::kQ5_1>(run);
-    case QuantFormat::kQ8_0:
-      return RunFormat<QuantFormat::kQ8_0>(run);
-    case QuantFormat::kQ2_K:
-      return RunFormat<QuantFormat::kQ2_K>(run);
-    case QuantFormat::kQ3_K:
-      return RunFormat<QuantFormat::kQ3_K>(run);
-    case QuantFormat::kQ4_K:
-      return RunFormat<QuantFormat::kQ4_K>(run);
-    case QuantFormat::kQ5_K:
-      return RunFormat<QuantFormat::kQ5_K>(run);
-    case QuantFormat::kQ6_K:
-      return RunFormat<QuantFormat::kQ6_K>(run);
-    case QuantFormat::kF32:
-    case QuantFormat::kF16:
-    case QuantFormat::kBF16:
-      return;  // FloatTile's
-  }
+  WithBlockFormat(run.format, [&](auto format) { RunFormat<format.value>(run); });
 }
 
 template <int kVectors>

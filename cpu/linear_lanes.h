@@ -2,11 +2,45 @@
 // activations go, and, over a Lanes type (lanes_*.h), float weights and the end of every op.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/linear_kernels.h"
 #include "cpu/vector_math_kernels.h"
 
 namespace inferd::cpu_internal {
 namespace {
+
+// f(std::integral_constant of the format), so that it can be a template argument. Formats without
+// blocks are float_tile's.
+template <typename F>
+inline void WithBlockFormat(QuantFormat format, const F& f) {
+  switch (format) {
+    case QuantFormat::kQ4_0:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ4_0>{});
+    case QuantFormat::kQ4_1:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ4_1>{});
+    case QuantFormat::kQ5_0:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ5_0>{});
+    case QuantFormat::kQ5_1:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ5_1>{});
+    case QuantFormat::kQ8_0:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ8_0>{});
+    case QuantFormat::kQ2_K:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ2_K>{});
+    case QuantFormat::kQ3_K:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ3_K>{});
+    case QuantFormat::kQ4_K:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ4_K>{});
+    case QuantFormat::kQ5_K:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ5_K>{});
+    case QuantFormat::kQ6_K:
+      return f(std::integral_constant<QuantFormat, QuantFormat::kQ6_K>{});
+    case QuantFormat::kF32:
+    case QuantFormat::kF16:
+    case QuantFormat::kBF16:
+      return;
+  }
+}
 
 // A group of x as int8 codes: x is about scale * code. `sum` is the codes'.
 struct QuantizedGroup {
