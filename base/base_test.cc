@@ -20,6 +20,7 @@
 #include "base/sampling_params.h"
 #include "base/sha256.h"
 #include "base/status.h"
+#include "base/ulid.h"
 #include "base/utf8.h"
 
 namespace inferd {
@@ -188,6 +189,23 @@ TEST(StateGroup, WindowBlocksDieWhenNoPositionSeesThem) {
   EXPECT_EQ(window.FirstLiveBlock(191), 1);  // sees 64..191
   EXPECT_EQ(StateGroup::BlocksFor(64), 1);
   EXPECT_EQ(StateGroup::BlocksFor(65), 2);
+}
+
+// The specification's example has this time: 1469918176385 ms.
+TEST(Ulid, TimeIsInFront) {
+  const WallTime time(std::chrono::milliseconds(1469918176385));
+  EXPECT_EQ(MakeUlid(time, {}), "01ARYZ6S410000000000000000");
+  EXPECT_EQ(MakeUlid(time, {255, 255, 255, 255, 255, 255, 255, 255, 255, 255}),
+            "01ARYZ6S41ZZZZZZZZZZZZZZZZ");
+  EXPECT_TRUE(IsUlid(NewUlid(time)));
+  EXPECT_NE(NewUlid(time), NewUlid(time));
+  for (const char* bad : {"",
+                          "01ARYZ6S41TSV4RRFFQ69G5FA",
+                          "81ARYZ6S41TSV4RRFFQ69G5FAV",
+                          "01ARYZ6S41TSV4RRFFQ69G5FAI",
+                          "01aryz6s41tsv4rrffq69g5fav"}) {
+    EXPECT_FALSE(IsUlid(bad)) << bad;
+  }
 }
 
 }  // namespace

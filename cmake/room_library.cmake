@@ -1,4 +1,5 @@
-# room_library(<room> [SRCS ...] [HDRS ...] [TESTS ...] [DEPS ...] [PRIVATE_DEPS ...] [TEST_DEPS ...])
+# room_library(<room> [FOLDER <folder>] [SRCS ...] [HDRS ...] [TESTS ...] [DEPS ...] [PRIVATE_DEPS ...]
+#              [TEST_DEPS ...])
 #
 # One static library for each room (ARCHITECTURE.md, table of rooms). The only include root that a
 # room offers is build/<preset>/rooms/<room>/, which holds one link, <room>, to its sources: an
@@ -7,14 +8,20 @@
 #   PRIVATE_DEPS  libraries that only its sources use
 #   TESTS         sources of <room>_test, one binary a room, ctest label "unit.<room>"
 #   TEST_DEPS     what only the tests use
+#   FOLDER        where its sources lie and the only folder it sees of its own; default: <room>. A part
+#                 of a room that must not know the rest is a library of its own: governance/verify
 function(room_library room)
-  cmake_parse_arguments(ROOM "" "" "SRCS;HDRS;TESTS;DEPS;PRIVATE_DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ROOM "" "FOLDER" "SRCS;HDRS;TESTS;DEPS;PRIVATE_DEPS;TEST_DEPS" ${ARGN})
+  if(NOT ROOM_FOLDER)
+    set(ROOM_FOLDER ${room})
+  endif()
   set(view ${CMAKE_BINARY_DIR}/rooms/${room})
-  file(MAKE_DIRECTORY ${view})
-  file(CREATE_LINK ${PROJECT_SOURCE_DIR}/${room} ${view}/${room} SYMBOLIC)
-  list(TRANSFORM ROOM_HDRS PREPEND ${view}/${room}/)
-  list(TRANSFORM ROOM_SRCS PREPEND ${PROJECT_SOURCE_DIR}/${room}/)
-  list(TRANSFORM ROOM_TESTS PREPEND ${PROJECT_SOURCE_DIR}/${room}/)
+  cmake_path(GET ROOM_FOLDER PARENT_PATH parent)
+  file(MAKE_DIRECTORY ${view}/${parent})
+  file(CREATE_LINK ${PROJECT_SOURCE_DIR}/${ROOM_FOLDER} ${view}/${ROOM_FOLDER} SYMBOLIC)
+  list(TRANSFORM ROOM_HDRS PREPEND ${view}/${ROOM_FOLDER}/)
+  list(TRANSFORM ROOM_SRCS PREPEND ${PROJECT_SOURCE_DIR}/${ROOM_FOLDER}/)
+  list(TRANSFORM ROOM_TESTS PREPEND ${PROJECT_SOURCE_DIR}/${ROOM_FOLDER}/)
   if(ROOM_SRCS)
     set(visibility PUBLIC)
     set(private PRIVATE)

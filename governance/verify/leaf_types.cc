@@ -1,0 +1,76 @@
+#include "governance/verify/leaf_types.h"
+
+#include <array>
+#include <cstddef>
+
+namespace inferd {
+namespace {
+
+// In the order of LeafType.
+constexpr std::array<std::string_view, static_cast<size_t>(LeafType::kConfigChanged) + 1> kNames = {
+    "inference.admitted",
+    "inference.completed",
+    "inference.denied",
+    "inference.aborted",
+    "denied.summary",
+    "egress.sent",
+    "egress.received",
+    "model.registered",
+    "model.verified",
+    "model.refused",
+    "model.approved",
+    "model.alias_moved",
+    "model.loaded",
+    "model.unloaded",
+    "model.revoked",
+    "model.canary",
+    "model.rolled_back",
+    "policy.proposed",
+    "policy.approved",
+    "policy.activated",
+    "quota.changed",
+    "quota.adjusted",
+    "quota.snapshot",
+    "tenant.changed",
+    "key.issued",
+    "key.revoked",
+    "key.rotated",
+    "authn.failed",
+    "admin.login",
+    "admin.action",
+    "review.opened",
+    "review.signed_off",
+    "review.payload_viewed",
+    "review.exported",
+    "hold.set",
+    "hold.released",
+    "erase.requested",
+    "erase.approved",
+    "erase.executed",
+    "erase.refused",
+    "replay.performed",
+    "log.genesis",
+    "log.heartbeat",
+    "log.gap",
+    "log.mode",
+    "log.frozen",
+    "log.recovered",
+    "config.changed",
+};
+
+}  // namespace
+
+std::string_view Name(LeafType type) { return kNames[static_cast<size_t>(type)]; }
+
+std::optional<LeafType> LeafTypeFromName(std::string_view name) {
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] == name) {
+      return static_cast<LeafType>(i);
+    }
+  }
+  return std::nullopt;
+}
+
+bool IsLogType(LeafType type) { return Name(type).starts_with("log."); }
+
+}  // namespace inferd
