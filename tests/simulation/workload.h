@@ -1,0 +1,114 @@
+// Workload: everything that happens to a simulated device from outside, as a plain value. The same
+// workload gives the same run; scenario.h writes it as text and reads it back.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/model_geometry.h"
+#include "tests/simulation/step_time.h"
+
+namespace inferd::sim {
+
+struct GroupSpec {
+  StateKind kind = StateKind::kBlocks;
+  int32_t window = 0;  // positions; 0: all
+  int64_t units = 0;   // of the pool
+
+  friend bool operator==(const GroupSpec&, const GroupSpec&) = default;
+};
+
+struct ModelSpec {
+  std::string name;
+  int64_t context_tokens_max = 8192;
+  std::vector<GroupSpec> groups;
+
+  friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
+};
+
+// Who decides the order: the scheduler's own fair policy, or a baseline.
+enum class PolicyKind : uint8_t { kFair, kFcfs, kPriority, kDrr, kVtc };
+
+struct DeviceSpec {
+  int64_t step_tokens_max = 512;
+  int64_t running_max = 256;
+  int64_t waiting_max = 1024;
+  int64_t in_flight_max = 1;   // plans uncommitted at once
+  bool cut_at_blocks = false;  // the device needs canonical chunks
+  bool prefix_cache = true;
+  StepTimeModel time;
+  int64_t noise_per_mille = 0;  // steps last up to so much longer than the model says, at random
+};
+
+struct PolicySpec {
+  PolicyKind kind = PolicyKind::kFair;
+  int64_t theta = 4096;  // the fairness window, in service units
+};
+
+struct TenantSetup {
+  std::string name;
+  int64_t weight = 1;
+  int64_t waiting_max = 1024;   // sequences
+  int64_t guaranteed_blocks = 0;
+  bool strict = false;          // reserves all that it declares
+  bool shared_cache = false;    // lives in the trust domain of all such tenants
+};
+
+// Consecutive prompt tokens with a content of their own: equal content, equal tokens.
+struct Segment {
+  uint64_t content = 0;
+  int32_t tokens = 0;
+
+  friend bool operator==(const Segment&, const Segment&) = default;
+};
+
+struct Submission {
+  std::string name;
+  Duration at{};
+  uint32_t tenant = 0;
+  uint32_t model = 0;
+  std::vector<Segment> shared;  // what the prompt begins with; the rest is the request's own
+  int32_t prompt_tokens = 1;    // all of it
+  int32_t output_tokens = 1;    // what the model will say, unless cut short
+  int32_t output_max = 1;       // what the client declares; output_tokens or more
+  std::optional<Duration> deadline;  // from arrival
+  int32_t service_class = 0;         // 0 is the most urgent
+  bool deterministic = false;
+};
+
+struct Disturbance {
+  enum class Kind : uint8_t {
+    kCancel,  // the client goes away
+    kStall,   // the client stops reading for `lasting`
+    kDrain,   // no new request from now on
+  };
+  Kind kind = Kind::kCancel;
+  Duration at{};
+  uint32_t submission = 0;  // whose; not for kDrain
+  Duration lasting{};
+};
+
+struct Workload {
+  uint64_t seed = 0;  // of the noise and of the prompts' contents
+  DeviceSpec device;
+  PolicySpec policy;
+  std::vector<ModelSpec> models;
+  std::vector<TenantSetup> tenants;
+  std::vector<Submission> submissions;    // ascending `at`
+  std::vector<Disturbance> disturbances;  // ascending `at`
+};
+
+// Puts submissions and disturbances in order of time; equal times keep their order.
+void SortByTime(Workload& workload);
+
+// The prompt of one submission. Token j of a segment depends on its content and j alone.
+std::vector<TokenId> PromptOf(const Workload& workload, size_t submission, int64_t vocab_size);
+
+inline constexpr int64_t kVocabSize = 32'000;
+inline constexpr int kServiceClasses = 3;
+
+}  // namespace inferd::sim
