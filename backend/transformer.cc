@@ -163,12 +163,9 @@ Status Transformer::Impl::LoadWeights(const ModelWeights& weights,
                                       const std::function<void(const TensorView&)>& release) {
   CHECK(weights.layers.size() == config.layers.size());
   Packer packer(device, release);
-  if (config.tied_embeddings) {
-    RETURN_IF_ERROR(
-        packer.Linear({weights.token_embedding}, {weights.output_bias}, std::nullopt, embedding));
-  } else {
-    RETURN_IF_ERROR(packer.Linear({weights.token_embedding}, {}, std::nullopt, embedding));
-    RETURN_IF_ERROR(packer.Linear({weights.output}, {weights.output_bias}, std::nullopt, output));
+  RETURN_IF_ERROR(packer.Linear({weights.token_embedding}, {}, std::nullopt, embedding));
+  if (!config.tied_embeddings) {
+    RETURN_IF_ERROR(packer.Linear({weights.output}, {}, std::nullopt, output));
   }
   RETURN_IF_ERROR(packer.Vector(weights.output_norm, output_norm));
   layers.resize(config.layers.size());

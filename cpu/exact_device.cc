@@ -1,175 +1,23 @@
 #include "cpu/exact_device.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstdlib>
 #include <functional>
 
 #include "backend/kv_layout.h"
 #include "base/check.h"
+#include "cpu/exact_math.h"
+#include "cpu/exact_objects.h"
 #include "cpu/sampling.h"
 #include "model/dequantize.h"
 
 namespace inferd {
+namespace cpu_internal {
 namespace {
 
 // A step's limit; scratch of the Transformer is sized from it, nothing here is.
 constexpr int32_t kRowsMax = 8192;
 // Rows of x that a pass over the weights serves: 16 rows of 8k values in f64 are 1 MB.
 constexpr int64_t kRowBlock = 16;
-
-// Zeroed f32 memory that the system gives page by page, as it is first touched.
-class Floats {
- public:
-  explicit Floats(int64_t size)
-      : data_(static_cast<float*>(std::calloc(static_cast<size_t>(size), sizeof(float)))) {}
-  bool ok() const { return data_ != nullptr; }
-  float* at(int64_t offset) const { return data_.get() + offset; }
-
- private:
-  struct Free {
-    void operator()(float* pointer) const { std::free(pointer); }
-  };
-  std::unique_ptr<float, Free> data_;
-};
-
-class ExactTensor final : public DeviceTensor {
- public:
-  ExactTensor(int32_t rows_max, int32_t cols)
-      : rows_max_(rows_max), cols_(cols), values_(int64_t{rows_max} * cols) {}
-  int32_t rows_max() const override { return rows_max_; }
-  int32_t cols() const override { return cols_; }
-  bool ok() const { return values_.ok(); }
-  float* row(int32_t index) const {
-    DCHECK(index >= 0 && index < rows_max_);
-    return values_.at(int64_t{index} * cols_);
-  }
-
- private:
-  int32_t rows_max_;
-  int32_t cols_;
-  Floats values_;
-};
-
-class ExactVector final : public DeviceVector {
- public:
-  explicit ExactVector(std::vector<float> v) : values(std::move(v)) {}
-  const std::vector<float> values;
-};
-
-// [total_rows, in] f32; if gated the first half are gate rows, the second up rows.
-class ExactLinear final : public DeviceLinear {
- public:
-  int32_t in_features() const override { return in; }
-  int32_t out_features() const override { return out; }
-  int64_t size_bytes() const override {
-    return static_cast<int64_t>((weights.size() + bias.size()) * sizeof(float));
-  }
-  const float* row(int64_t index) const { return weights.data() + index * in; }
-
-  int32_t in = 0;
-  int32_t out = 0;
-  bool gated = false;
-  Activation activation = Activation::kSilu;
-  std::vector<float> weights;
-  std::vector<float> bias;  // empty: none; else one for each row of weights
-};
-
-class ExactState final : public DeviceState {
- public:
-  explicit ExactState(const ModelConfig& config) : layout(config) {}
-  int64_t size_bytes() const override { return bytes; }
-
-  KvLayout layout;
-  std::vector<Floats> groups;
-  std::vector<int64_t> units;
-  int64_t bytes = 0;
-};
-
-template <typename To, typename From>
-To& As(From& object) {
-  auto* cast = dynamic_cast<std::remove_reference_t<To>*>(&object);
-  CHECK(cast != nullptr);  // an object of another device
-  return *cast;
-}
-
-double Dot(const double* a, const double* b, int64_t n) {
-  constexpr int64_t kLanes = 16;
-  std::array<double, kLanes> lanes{};
-  const int64_t whole = n / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) {
-    for (int64_t j = 0; j < kLanes; ++j) {
-      lanes[static_cast<size_t>(j)] += a[i + j] * b[i + j];
-    }
-  }
-  double sum = 0.0;
-  for (const double lane : lanes) {
-    sum += lane;
-  }
-  for (int64_t i = whole; i < n; ++i) {
-    sum += a[i] * b[i];
-  }
-  return sum;
-}
-
-double Activate(Activation activation, double x) {
-  if (activation == Activation::kSilu) {
-    return x / (1.0 + std::exp(-x));
-  }
-  constexpr double kSqrt2OverPi = 0.79788456080286535588;
-  return 0.5 * x * (1.0 + std::tanh(kSqrt2OverPi * (x + 0.044715 * x * x * x)));
-}
-
-double Cap(double value, double cap) { return cap > 0.0 ? cap * std::tanh(value / cap) : value; }
-
-// y = x / rms(x) * weight over n values, f64 out.
-void Normalize(const float* x, const float* weight, int64_t n, float epsilon, double* y) {
-  double squares = 0.0;
-  for (int64_t i = 0; i < n; ++i) {
-    squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  }
-  const double scale =
-      1.0 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(epsilon));
-  for (int64_t i = 0; i < n; ++i) {
-    y[i] = static_cast<double>(x[i]) * scale * static_cast<double>(weight[i]);
-  }
-}
-
-// cos and sin, times the magnitude, of each rotated pair at a position.
-struct Rotation {
-  std::vector<double> cos, sin;
-};
-
-Rotation RotationAt(const RopeConfig& rope, int64_t position) {
-  Rotation rotation;
-  const int32_t pairs = rope.kind == RopeKind::kNone ? 0 : rope.rotary_dim / 2;
-  for (int32_t i = 0; i < pairs; ++i) {
-    const double factor =
-        rope.factors.empty() ? 1.0 : static_cast<double>(rope.factors[static_cast<size_t>(i)]);
-    const double frequency =
-        std::pow(static_cast<double>(rope.theta), -2.0 * i / static_cast<double>(rope.rotary_dim)) /
-        factor;
-    const double angle =
-        static_cast<double>(position) * static_cast<double>(rope.position_scale) * frequency;
-    rotation.cos.push_back(std::cos(angle) * static_cast<double>(rope.magnitude));
-    rotation.sin.push_back(std::sin(angle) * static_cast<double>(rope.magnitude));
-  }
-  return rotation;
-}
-
-void Rotate(const RopeConfig& rope, const Rotation& rotation, double* head) {
-  const size_t pairs = rotation.cos.size();
-  for (size_t i = 0; i < pairs; ++i) {
-    const bool interleaved = rope.kind == RopeKind::kInterleaved;
-    double& a = head[interleaved ? 2 * i : i];
-    double& b = head[interleaved ? 2 * i + 1 : i + pairs];
-    const double rotated_a = a * rotation.cos[i] - b * rotation.sin[i];
-    const double rotated_b = a * rotation.sin[i] + b * rotation.cos[i];
-    a = rotated_a;
-    b = rotated_b;
-  }
-}
 
 class ExactDevice final : public Device {
  public:
@@ -545,7 +393,8 @@ void ExactDevice::ReadRow(const DeviceTensor& tensor, int32_t row, std::span<flo
 }
 
 }  // namespace
+}  // namespace cpu_internal
 
-std::unique_ptr<Device> MakeExactDevice() { return std::make_unique<ExactDevice>(); }
+std::unique_ptr<Device> MakeExactDevice() { return std::make_unique<cpu_internal::ExactDevice>(); }
 
 }  // namespace inferd

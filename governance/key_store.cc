@@ -135,8 +135,7 @@ StatusOr<SubjectKey> KeyStore::KeyForSealing(const SubjectRef& subject) {
   ASSIGN_OR_RETURN(
       auto select,
       database_->Prepare("SELECT key_id, wrapped FROM subjects WHERE tenant=? AND subject=?"));
-  ASSIGN_OR_RETURN(const bool row,
-                   select.Bind(1, subject.tenant).Bind(2, subject.subject).Step());
+  ASSIGN_OR_RETURN(const bool row, select.Bind(1, subject.tenant).Bind(2, subject.subject).Step());
   if (!row) {
     select.Reset();
     return NewSubjectKey(subject);
@@ -144,9 +143,8 @@ StatusOr<SubjectKey> KeyStore::KeyForSealing(const SubjectRef& subject) {
   ASSIGN_OR_RETURN(const SecretKey epoch_key, EpochKey());
   ASSIGN_OR_RETURN(const SecretKey tenant_key, TenantKey(epoch_key, subject.tenant));
   SubjectKey result{.key_id = std::string(select.Blob(0)), .key = {}};
-  ASSIGN_OR_RETURN(
-      result.key,
-      Unwrap(tenant_key, SubjectPlace(subject.tenant, result.key_id), select.Blob(1)));
+  ASSIGN_OR_RETURN(result.key,
+                   Unwrap(tenant_key, SubjectPlace(subject.tenant, result.key_id), select.Blob(1)));
   return result;
 }
 
@@ -168,11 +166,9 @@ StatusOr<SecretKey> KeyStore::KeyForOpening(std::string_view key_id) {
 
 StatusOr<std::string> KeyStore::KeyIdOf(const SubjectRef& subject) {
   MutexLock lock(mutex_);
-  ASSIGN_OR_RETURN(
-      auto select,
-      database_->Prepare("SELECT key_id FROM subjects WHERE tenant=? AND subject=?"));
-  ASSIGN_OR_RETURN(const bool row,
-                   select.Bind(1, subject.tenant).Bind(2, subject.subject).Step());
+  ASSIGN_OR_RETURN(auto select,
+                   database_->Prepare("SELECT key_id FROM subjects WHERE tenant=? AND subject=?"));
+  ASSIGN_OR_RETURN(const bool row, select.Bind(1, subject.tenant).Bind(2, subject.subject).Step());
   if (!row) {
     return ErrorF(StatusCode::kNotFound,
                   "tenant %s: this subject has no key: no payload of it is kept",
@@ -257,8 +253,7 @@ Status KeyStore::RewrapSubjects(const SecretKey& old_key,
     ASSIGN_OR_RETURN(const SecretKey key,
                      Unwrap(old_key, place, row ? select.Blob(0) : std::string_view()));
     select.Reset();
-    RETURN_IF_ERROR(
-        update.BindBlob(1, Wrap(new_key, place, key)).BindBlob(2, key_id).Run());
+    RETURN_IF_ERROR(update.BindBlob(1, Wrap(new_key, place, key)).BindBlob(2, key_id).Run());
   }
   return OkStatus();
 }

@@ -86,9 +86,8 @@ class KeyStore {
   Status Rotate(std::string_view tenant) REQUIRES(mutex_);
   Status RewrapTenants(const SecretKey& old_key, const SecretKey& new_key, std::string_view fresh)
       REQUIRES(mutex_);
-  Status RewrapSubjects(const SecretKey& old_key,
-                        const SecretKey& new_key,
-                        std::string_view tenant) REQUIRES(mutex_);
+  Status RewrapSubjects(const SecretKey& old_key, const SecretKey& new_key, std::string_view tenant)
+      REQUIRES(mutex_);
 
   mutable Mutex mutex_;
   const std::unique_ptr<Sqlite> database_;

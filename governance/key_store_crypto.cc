@@ -96,8 +96,7 @@ StatusOr<std::string> AeadOpen(const SecretKey& key,
   if (sealed.size() < kAeadOverheadBytes) {
     return refused;
   }
-  const std::string_view text =
-      sealed.substr(kAeadNonceBytes, sealed.size() - kAeadOverheadBytes);
+  const std::string_view text = sealed.substr(kAeadNonceBytes, sealed.size() - kAeadOverheadBytes);
   std::string tag(sealed.substr(sealed.size() - kAeadTagBytes));
   std::string plaintext(text.size(), '\0');
   const Context context(EVP_CIPHER_CTX_new());

@@ -113,11 +113,11 @@ StatusOr<SecretKey> ReadKeyFile(const std::string& path) {
     is_hex = high >= 0 && low >= 0;
     bytes.push_back(static_cast<char>(high * 16 + low));
   }
-  StatusOr<SecretKey> key =
-      is_hex ? SecretKey::From(bytes)
-             : ErrorF(StatusCode::kFailedPrecondition,
-                      "%s: not a key: 64 hex digits and a new line are expected",
-                      path);
+  StatusOr<SecretKey> key = is_hex
+                                ? SecretKey::From(bytes)
+                                : ErrorF(StatusCode::kFailedPrecondition,
+                                         "%s: not a key: 64 hex digits and a new line are expected",
+                                         path);
   Cleanse(text);
   Cleanse(bytes);
   return key;

@@ -290,8 +290,14 @@ TEST(VaultText, TimesRoundTrip) {
   EXPECT_EQ(TimeText(time), "2026-11-21T13:35:22.000001Z");
   EXPECT_EQ(DayText(time), "20261121");
   EXPECT_EQ(TimeText(*ParseTime("2028-02-29")), "2028-02-29T00:00:00.000000Z");
-  for (const char* bad : {"", "2026", "2026-02-30", "2026-11-21T", "2026-11-21T25:00:00Z",
-                          "2026-11-21T13:35:22", "2026-11-21T13:35:22Zx", "2026-13-01"}) {
+  for (const char* bad : {"",
+                          "2026",
+                          "2026-02-30",
+                          "2026-11-21T",
+                          "2026-11-21T25:00:00Z",
+                          "2026-11-21T13:35:22",
+                          "2026-11-21T13:35:22Zx",
+                          "2026-13-01"}) {
     EXPECT_FALSE(ParseTime(bad).ok()) << bad;
   }
 }

@@ -168,8 +168,8 @@ Status Sqlite::Transaction(const std::function<Status()>& body) {
 }
 
 Status Sqlite::TruncateLog() {
-  const int code = sqlite3_wal_checkpoint_v2(
-      database_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  const int code =
+      sqlite3_wal_checkpoint_v2(database_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
   return code == SQLITE_OK ? OkStatus() : Error(code, "truncate the log");
 }
 

@@ -141,8 +141,8 @@ StatusOr<WallTime> ParseTime(std::string_view text) {
 std::string FolderName(std::string_view tenant) {
   std::string name;
   for (const char c : tenant) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                       (c >= '0' && c <= '9') || c == '-' || c == '_';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_';
     if (plain) {
       name.push_back(c);
     } else {

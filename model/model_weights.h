@@ -28,7 +28,6 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   TensorView output_norm;  // [1, d_model]
   TensorView output;       // [vocab, d_model]; a view of token_embedding if tied
-  TensorView output_bias;  // optional
 };
 
 }  // namespace inferd
