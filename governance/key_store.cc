@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "governance/audit/canonical_json.h"
 #include "governance/vault_text.h"
 
 namespace inferd {
@@ -315,7 +316,7 @@ std::string SubjectHash(const SecretKey& pepper, std::string_view tenant, std::s
   message.push_back('\0');
   message += user;
   const Digest digest = HmacSha256(pepper, message);
-  return Base64Url({reinterpret_cast<const char*>(digest.bytes.data()), digest.bytes.size()});
+  return Base64Url(digest.bytes);
 }
 
 }  // namespace inferd

@@ -9,12 +9,9 @@
 #include <memory>
 
 #include "base/check.h"
-#include "base/sha256.h"
 
 namespace inferd {
 namespace {
-
-constexpr std::string_view kCommitmentDomain("infer-commit-v1\0", 16);
 
 struct FreeContext {
   void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
@@ -126,14 +123,6 @@ Digest HmacSha256(const SecretKey& key, std::string_view message) {
              digest.bytes.data(),
              &size) != nullptr);
   return digest;
-}
-
-Digest Commitment(std::string_view salt, std::string_view payload) {
-  Sha256 hash;
-  hash.Update(kCommitmentDomain);
-  hash.Update(salt);
-  hash.Update(payload);
-  return hash.Finish();
 }
 
 }  // namespace inferd

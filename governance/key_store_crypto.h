@@ -55,8 +55,4 @@ StatusOr<std::string> AeadOpen(const SecretKey& key,
 
 Digest HmacSha256(const SecretKey& key, std::string_view message);
 
-// SHA-256("infer-commit-v1" 0 salt payload): says nothing about the payload to who lacks the salt.
-inline constexpr size_t kSaltBytes = 32;
-Digest Commitment(std::string_view salt, std::string_view payload);
-
 }  // namespace inferd

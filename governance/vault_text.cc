@@ -6,9 +6,6 @@ namespace inferd {
 namespace {
 
 constexpr char kHexDigits[] = "0123456789abcdef";
-constexpr char kBase64UrlDigits[] =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 int HexValue(char c) {
   return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
@@ -71,21 +68,6 @@ StatusOr<std::string> BytesOfHex(std::string_view hex) {
   return bytes;
 }
 
-std::string Base64Url(std::string_view bytes) {
-  std::string text;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t count = std::min<size_t>(3, bytes.size() - i);
-    uint32_t word = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      word = word << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0u);
-    }
-    for (size_t j = 0; j <= count; ++j) {
-      text.push_back(kBase64UrlDigits[word >> (18 - 6 * j) & 63]);
-    }
-  }
-  return text;
-}
-
 int64_t MicrosOf(WallTime time) {
   return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
 }
@@ -93,19 +75,6 @@ int64_t MicrosOf(WallTime time) {
 std::string DayText(WallTime time) {
   const std::tm civil = CivilTime(MicrosOf(time) / 1'000'000);
   return absl::StrFormat("%04d%02d%02d", civil.tm_year + 1900, civil.tm_mon + 1, civil.tm_mday);
-}
-
-std::string TimeText(WallTime time) {
-  const int64_t micros = MicrosOf(time);
-  const std::tm civil = CivilTime(micros / 1'000'000);
-  return absl::StrFormat("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ",
-                         civil.tm_year + 1900,
-                         civil.tm_mon + 1,
-                         civil.tm_mday,
-                         civil.tm_hour,
-                         civil.tm_min,
-                         civil.tm_sec,
-                         micros % 1'000'000);
 }
 
 StatusOr<WallTime> ParseTime(std::string_view text) {

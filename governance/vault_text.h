@@ -14,15 +14,12 @@ namespace inferd {
 std::string HexOf(std::string_view bytes);
 StatusOr<std::string> BytesOfHex(std::string_view hex);
 
-// RFC 4648 section 5, without padding.
-std::string Base64Url(std::string_view bytes);
-
 // Microseconds since 1970-01-01T00:00:00Z.
 int64_t MicrosOf(WallTime time);
-// "20261121" and "2026-11-21T13:35:22.000001Z", UTC.
+// "20261121", UTC.
 std::string DayText(WallTime time);
-std::string TimeText(WallTime time);
-// What TimeText wrote, or a day "2026-11-21". kInvalidArgument for anything else.
+// RFC 3339 in UTC, as leaves have it ("2026-11-21T13:35:22.000001Z"), or a day ("2026-11-21").
+// kInvalidArgument for anything else.
 StatusOr<WallTime> ParseTime(std::string_view text);
 
 // A tenant's name as a folder's: letters, digits, '-' and '_' stay, other bytes become %XX.
