@@ -47,16 +47,17 @@ void Result(std::string_view key, double value, std::string_view unit) {
 void MeasurePlan() {
   constexpr int kRunning = 256;
   Scheduler scheduler({.step_tokens_max = 1024, .running_max = kRunning, .waiting_max = 1024});
-  const std::vector<int64_t> units = {8192};
   const ModelSlot model = *scheduler.AddModel(
-      {.groups = {StateGroup{}}, .context_tokens_max = 8192, .vocab_size = 1000}, units);
+      {.geometry = {.groups = {StateGroup{}}, .context_tokens_max = 8192, .vocab_size = 1000},
+       .units = {8192}});
   SplitMix64 random(1);
   const auto prompt = std::make_shared<const std::vector<TokenId>>(512, 1);
   const auto submit = [&] {
     CHECK(scheduler
               .Submit({.model = model,
                        .prompt = prompt,
-                       .tokens_max = 512 + static_cast<int64_t>(100 + random.Below(400))})
+                       .tokens_max = 512 + static_cast<int64_t>(100 + random.Below(400))},
+                      TimePoint{})
               .ok());
   };
   for (int i = 0; i < kRunning + 32; ++i) {

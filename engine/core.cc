@@ -20,6 +20,21 @@ SchedulerOptions ForScheduler(const EngineOptions& options) {
           .waiting_max = options.waiting_max};
 }
 
+std::pair<FinishReason, Status> ForEvent(EndReason reason) {
+  switch (reason) {
+    case EndReason::kDeadline:
+      return {FinishReason::kDeadline, OkStatus()};
+    case EndReason::kQueueTimeout:
+      return {FinishReason::kError,
+              ErrorF(StatusCode::kUnavailable,
+                     "the request waited longer than its class allows; try again later")};
+    case EndReason::kLease:
+      break;
+  }
+  return {FinishReason::kError,
+          ErrorF(StatusCode::kResourceExhausted, "the quota ended while the answer was drawn")};
+}
+
 }  // namespace
 
 Core::Core(
@@ -31,8 +46,9 @@ Core::Core(
       scheduler_(ForScheduler(options)) {}
 
 Status Core::AddModel(LoadedModel model) {
-  ASSIGN_OR_RETURN(const ModelSlot slot,
-                   scheduler_.AddModel(model.resident->config.geometry, model.units));
+  ASSIGN_OR_RETURN(
+      const ModelSlot slot,
+      scheduler_.AddModel({.geometry = model.resident->config.geometry, .units = model.units}));
   CHECK(slot == model.resident->slot);
   models_.push_back(std::move(model));
   UpdateStats();
@@ -49,9 +65,10 @@ void Core::Run() {
       break;
     }
     const StepPlan plan = scheduler_.Plan(clock_.Now());
-    for (const SequenceId id : plan.expired) {
-      const RowOwner owner = owners_.at(id);
-      EndChoice(*owner.generation, owner.choice, FinishReason::kDeadline, OkStatus());
+    for (const Ended& ended : plan.ended) {
+      const RowOwner owner = owners_.at(ended.id);
+      const auto [reason, error] = ForEvent(ended.reason);
+      EndChoice(*owner.generation, owner.choice, reason, error);
     }
     ran_step = !plan.empty();
     if (ran_step) {
@@ -100,9 +117,11 @@ void Core::Admit(Arrival&& arrival) {
   for (int32_t choice = 0; choice < generation.request.n; ++choice) {
     const StatusOr<SequenceId> id =
         failure_.ok() ? scheduler_.Submit({.model = generation.request.model,
+                                           .tenant = generation.request.tenant,
                                            .prompt = generation.request.prompt,
                                            .tokens_max = arrival.tokens_max,
-                                           .deadline = generation.request.deadline})
+                                           .deadline = generation.request.deadline},
+                                          clock_.Now())
                       : StatusOr<SequenceId>(failure_);
     if (!id.ok()) {
       EndChoice(generation, choice, FinishReason::kError, id.status());

@@ -9,7 +9,7 @@
 #include "model/gguf.h"
 #include "model/model_file.h"
 #include "model/quant_format.h"
-#include "scheduler/model_lane.h"
+#include "scheduler/state_store.h"
 
 namespace inferd::engine_internal {
 namespace {

@@ -1,97 +1,91 @@
-// ModelLane: the sequences and the block pools of one model, and the grants of one step of it.
+// ModelLane: the sequences of one model: which hold state, which wait and in which order.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <span>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "base/model_geometry.h"
 #include "base/status.h"
-#include "scheduler/kv_block_pool.h"
+#include "scheduler/service.h"
+#include "scheduler/state_store.h"
 #include "scheduler/step_plan.h"
+#include "scheduler/tenant_table.h"
 
 namespace inferd {
 
-struct SchedulerOptions {
-  int32_t step_tokens_max = 512;  // token budget of a step; more: longer steps, faster prefill
-  int32_t running_max = 256;      // sequences of one model that hold blocks at once
-  int32_t waiting_max = 1024;     // sequences that never ran yet, of all models together
-  // A prefill chunk that does not reach the prompt's end ends at a multiple of kBlockTokens, for
-  // devices or states that need it. Then step_tokens_max >= kBlockTokens.
-  bool cut_at_blocks = false;
-  // Steps that a model keeps the device while another one waits (scheduler.h).
-  int32_t model_steps_max = 8;
+// What the scheduler must know of a model.
+struct ModelSpec {
+  ModelGeometry geometry = {};
+  std::vector<int64_t> units = {};  // one a state group: what the device holds
+  // Where prefill may be cut: chunks that do not reach the last known token end at multiples of
+  // this. 1: anywhere, for a device whose rows do not depend on the cut (its contract); else a
+  // multiple of kBlockTokens, at most step_tokens_max.
+  int32_t chunk_grid = 1;
+  ServiceCosts costs = {};
+  StepTimeModel step_time = {};
 };
 
 // Scheduler's part for one model; nobody else calls it. Sequences are Scheduler's, the lane orders
-// them and holds the references of their blocks. Policy: first come, first served, by SequenceId;
-// one pass over the running sequences, then admissions, under one token budget.
+// them and keeps the counts of their flows and tenants. It decides nothing: CapacityPlanner says
+// who holds state, BatchPlanner who gets tokens.
 class ModelLane {
  public:
-  // units[g]: capacity of the pool of group g.
-  ModelLane(ModelGeometry geometry,
-            std::span<const int64_t> units,
-            const SchedulerOptions& options);
+  // Within a flow: preempted sequences before new ones, then as ServicePolicy says.
+  using QueueKey = std::tuple<bool, int32_t, TimePoint, SequenceId>;
+  using Queue = std::map<QueueKey, Sequence*>;
 
-  // A new sequence, behind all others.
+  ModelLane(ModelSpec spec, TenantTable& tenants);
+
+  const ModelSpec& spec() const { return spec_; }
+  StateStore& store() { return store_; }
+  const StateStore& store() const { return store_; }
+
+  // A new sequence.
   void Enqueue(Sequence& sequence);
-  // Takes a sequence out of the lane and frees its blocks. It is not in flight.
+  // Takes a sequence out of the lane and frees its units. It is not in flight.
   void Remove(Sequence& sequence);
+  void SetPaused(Sequence& sequence, bool paused);
+  // From waiting to running: it is about to get its first grant.
+  void Admit(Sequence& sequence);
+  // From running back to waiting; its units are free. It is not in flight. It stays in running()
+  // until Compact.
+  void Preempt(Sequence& sequence);
+  void Compact();
 
-  // True if some sequence could get tokens now, blocks permitting.
+  // In order of arrival. Between Preempt and Compact, some are in state kWaiting.
+  std::span<Sequence* const> running() const { return running_; }
+  // Sequences of a flow that could be admitted: not paused.
+  const Queue& queue(FlowIndex flow) const;
+  size_t num_queues() const { return queues_.size(); }
+  int64_t num_running() const { return num_running_; }
+  int64_t num_waiting() const { return num_waiting_; }
+
+  // Some sequence could get tokens now, units permitting.
   bool HasWork() const;
-  // Grants rows and counts them as in flight. No rows if nothing can run.
-  void Plan(StepPlan& plan);
-
-  const ModelGeometry& geometry() const { return geometry_; }
+  // The smallest key of a flow that has such a sequence; kNoWindow if none.
+  uint64_t LowestKey() const;
   // The sequence first in line. There is one.
   SequenceId OldestId() const;
-  int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
-  int64_t num_waiting() const { return static_cast<int64_t>(waiting_.size()); }
-  int64_t blocks_used() const;
-  int64_t blocks_total() const;
-  uint64_t recomputed_tokens() const { return recomputed_tokens_; }
 
-  // kInternal unless pools, references, tables and orders agree. O(blocks).
+  // kInternal unless store, queues and counts agree. O(units).
   Status CheckIntegrity() const;
 
  private:
-  // Preempted sequences before new ones, each in order of arrival.
-  using WaitingKey = std::pair<bool, SequenceId>;  // {is new, id}
-  static WaitingKey KeyOf(const Sequence& sequence) {
-    return {!sequence.preempted_, sequence.id()};
-  }
+  static QueueKey KeyOf(const Sequence& sequence);
+  void Wait(Sequence& sequence);
+  void StopWaiting(Sequence& sequence);
 
-  int64_t ChunkTokens(const Sequence& sequence, int64_t budget) const;
-  int64_t CutAtBlock(const Sequence& sequence, int64_t n_tokens) const;
-  int64_t TokensThatFit(const Sequence& sequence) const;
-  int64_t Reserve(Sequence& sequence, int64_t n_tokens, StepPlan& plan, bool may_preempt);
-  bool PreemptFor(const Sequence& sequence, StepPlan& plan);
-  void Preempt(Sequence& victim, StepPlan& plan);
-  void DropBehindWindow(Sequence& sequence);
-  void ReleaseBlocks(Sequence& sequence);
-  void Grant(Sequence& sequence, int64_t n_tokens, StepPlan& plan);
-  void GrantRunning(StepPlan& plan);
-  void Admit(StepPlan& plan);
-  bool CanAdmit(const Sequence& sequence) const;
-  int64_t UnitsWanted(const Sequence& sequence, size_t group) const;
-
-  const ModelGeometry geometry_;
-  const SchedulerOptions options_;
-  std::vector<KvBlockPool> pools_;  // one a group
-  std::vector<Sequence*> running_;  // ascending id
-  std::map<WaitingKey, Sequence*> waiting_;
-  int64_t decodes_left_ = 0;  // in a plan: decode rows still to be granted
-  uint64_t recomputed_tokens_ = 0;
+  const ModelSpec spec_;
+  TenantTable& tenants_;
+  StateStore store_;
+  std::vector<Sequence*> running_;         // ascending id
+  std::vector<Queue> queues_;              // by flow
+  std::map<SequenceId, Sequence*> aside_;  // waiting, but not to be admitted: paused
+  int64_t num_running_ = 0;
+  int64_t num_waiting_ = 0;
 };
-
-// kResourceExhausted if a sequence of `tokens` tokens can never be computed in pools of units[g],
-// even alone. Such a sequence must not be submitted.
-Status CheckFits(const ModelGeometry& geometry, std::span<const int64_t> units, int64_t tokens);
-
-// The longest sequence for which CheckFits is OK, at most the model's context.
-int64_t TokensMaxFor(const ModelGeometry& geometry, std::span<const int64_t> units);
 
 }  // namespace inferd

@@ -4,34 +4,54 @@
 #include <tuple>
 
 #include "base/check.h"
+#include "scheduler/batch_planner.h"
+#include "scheduler/capacity_planner.h"
 
 namespace inferd {
 
-Scheduler::Scheduler(const SchedulerOptions& options) : options_(options) {
+Scheduler::Scheduler(const SchedulerOptions& options, std::unique_ptr<ServicePolicy> policy)
+    : options_(options), tenants_(std::move(policy), options_.classes) {
   CHECK(options.step_tokens_max > 0 && options.running_max > 0 && options.model_steps_max > 0);
-  CHECK(!options.cut_at_blocks || options.step_tokens_max >= kBlockTokens);
+  CHECK(!options.classes.empty());
 }
 
-StatusOr<ModelSlot> Scheduler::AddModel(const ModelGeometry& geometry,
-                                        std::span<const int64_t> units) {
-  for (const StateGroup& group : geometry.groups) {
+Status Scheduler::SetTenant(const TenantId& id, const TenantSpec& spec) {
+  if (tenants_.Find(id) == nullptr &&
+      tenants_.num_tenants() >= static_cast<size_t>(options_.tenants_max)) {
+    return ErrorF(StatusCode::kResourceExhausted,
+                  "tenant %s: the device knows %d tenants already",
+                  id.value(),
+                  options_.tenants_max);
+  }
+  return tenants_.SetSpec(id, spec);
+}
+
+StatusOr<ModelSlot> Scheduler::AddModel(ModelSpec spec) {
+  for (const StateGroup& group : spec.geometry.groups) {
     if (group.kind != StateKind::kBlocks) {
       return ErrorF(StatusCode::kUnimplemented, "recurrent state is not scheduled yet");
     }
   }
-  if (units.size() != geometry.groups.size()) {
+  if (spec.units.size() != spec.geometry.groups.size()) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "%d pools for %d state groups",
-                  units.size(),
-                  geometry.groups.size());
+                  spec.units.size(),
+                  spec.geometry.groups.size());
   }
-  lanes_.push_back({.lane = std::make_unique<ModelLane>(geometry, units, options_),
-                    .ready_since = std::nullopt,
-                    .units = std::vector<int64_t>(units.begin(), units.end())});
+  if (spec.chunk_grid != 1 && (spec.chunk_grid <= 0 || spec.chunk_grid % kBlockTokens != 0 ||
+                               spec.chunk_grid > options_.step_tokens_max)) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "chunk_grid: %d is neither 1 nor a multiple of %d up to %d",
+                  spec.chunk_grid,
+                  kBlockTokens,
+                  options_.step_tokens_max);
+  }
+  lanes_.push_back({.lane = std::make_unique<ModelLane>(std::move(spec), tenants_),
+                    .ready_since = std::nullopt});
   return ModelSlot(static_cast<uint32_t>(lanes_.size() - 1));
 }
 
-StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec) {
+Status Scheduler::CheckSpec(const SequenceSpec& spec) const {
   if (spec.model.value() >= lanes_.size()) {
     return ErrorF(StatusCode::kNotFound, "no model in slot %d", spec.model.value());
   }
@@ -40,28 +60,102 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "a sequence needs a prompt and room for a token after it");
   }
-  const Lane& lane = lanes_[spec.model.value()];
-  RETURN_IF_ERROR(CheckFits(lane.lane->geometry(), lane.units, spec.tokens_max));
-  if (num_never_ran_ >= options_.waiting_max) {
-    return ErrorF(StatusCode::kUnavailable, "%d sequences wait already", num_never_ran_);
+  if (spec.service_class < 0 ||
+      static_cast<size_t>(spec.service_class) >= options_.classes.size()) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "service class %d: there are %d",
+                  spec.service_class,
+                  options_.classes.size());
   }
+  const ModelSpec& model = lanes_[spec.model.value()].lane->spec();
+  return CheckFits(model.geometry, model.units, spec.tokens_max);
+}
+
+// A flood fills its own tenant's part of the queue, not everyone's.
+Status Scheduler::CheckQueue(const SequenceSpec& spec, const Tenant* tenant) const {
+  const int64_t prompt = static_cast<int64_t>(spec.prompt->size());
+  if (num_never_ran_ >= options_.waiting_max ||
+      waiting_prompt_tokens_ + prompt > options_.waiting_prompt_tokens_max) {
+    return ErrorF(StatusCode::kUnavailable,
+                  "the queue is full: %d sequences with %d prompt tokens wait; try again later",
+                  num_never_ran_,
+                  waiting_prompt_tokens_);
+  }
+  if (tenant == nullptr) {
+    return tenants_.num_tenants() < static_cast<size_t>(options_.tenants_max)
+               ? OkStatus()
+               : ErrorF(StatusCode::kUnavailable,
+                        "the device knows %d tenants already, no new one is served",
+                        options_.tenants_max);
+  }
+  if (tenant->num_waiting >= tenant->spec.waiting_max ||
+      tenant->waiting_prompt_tokens + prompt > tenant->spec.waiting_prompt_tokens_max) {
+    return ErrorF(StatusCode::kUnavailable,
+                  "the tenant's queue is full: %d sequences with %d prompt tokens wait; try again "
+                  "later",
+                  tenant->num_waiting,
+                  tenant->waiting_prompt_tokens);
+  }
+  return OkStatus();
+}
+
+StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
+  RETURN_IF_ERROR(CheckSpec(spec));
+  RETURN_IF_ERROR(CheckQueue(spec, tenants_.Find(spec.tenant)));
+  Tenant& tenant = tenants_.FindOrAdd(spec.tenant);
   const SequenceId id(++last_id_);
-  if (spec.deadline.has_value()) {
-    deadlines_.emplace(*spec.deadline, id);
+  auto owned = std::make_unique<Sequence>(id, std::move(spec));
+  Sequence& sequence = *owned;
+  const ServiceClass& service =
+      options_.classes[static_cast<size_t>(sequence.spec().service_class)];
+  sequence.arrival_ = now;
+  sequence.class_order_ = service.order;
+  if (service.first_token.has_value()) {
+    sequence.first_token_due_ = now + *service.first_token;
   }
-  auto sequence = std::make_unique<Sequence>(id, std::move(spec));
-  LaneOf(*sequence).Enqueue(*sequence);
-  sequences_.emplace(id, std::move(sequence));
+  sequence.leased_output_tokens_ = sequence.spec().leased_output_tokens.value_or(0);
+  sequence.tenant_ = &tenant;
+  sequence.flow_ = tenants_.FlowOf(tenant, sequence.spec().service_class);
+  sequence.recompute_flow_ = sequence.flow_;
+  if (sequence.spec().deadline.has_value()) {
+    alarms_.emplace(*sequence.spec().deadline, id, EndReason::kDeadline);
+  }
+  if (const std::optional<TimePoint> alarm = QueueAlarm(sequence); alarm.has_value()) {
+    alarms_.emplace(*alarm, id, EndReason::kQueueTimeout);
+  }
   ++num_never_ran_;
+  waiting_prompt_tokens_ += sequence.num_prompt_tokens();
+  ++tenant.num_waiting;
+  tenant.waiting_prompt_tokens += sequence.num_prompt_tokens();
+  LaneOf(sequence).Enqueue(sequence);
+  sequences_.emplace(id, std::move(owned));
   return id;
+}
+
+std::optional<TimePoint> Scheduler::QueueAlarm(const Sequence& sequence) const {
+  const std::optional<Duration>& queue_max =
+      options_.classes[static_cast<size_t>(sequence.spec().service_class)].queue_max;
+  return queue_max.has_value() ? std::optional(sequence.arrival_ + *queue_max) : std::nullopt;
+}
+
+void Scheduler::StopCountingAsWaiting(Sequence& sequence) {
+  --num_never_ran_;
+  waiting_prompt_tokens_ -= sequence.num_prompt_tokens();
+  --sequence.tenant_->num_waiting;
+  sequence.tenant_->waiting_prompt_tokens -= sequence.num_prompt_tokens();
+  if (const std::optional<TimePoint> alarm = QueueAlarm(sequence); alarm.has_value()) {
+    alarms_.erase({*alarm, sequence.id(), EndReason::kQueueTimeout});
+  }
 }
 
 StepPlan Scheduler::Plan(TimePoint now) {
   CHECK(in_flight_.size() < kInFlightMax);
   StepPlan plan;
+  ++last_plan_;
   Expire(now, plan);
+  EndDenied(plan);
   for (const size_t lane : LaneOrder()) {
-    lanes_[lane].lane->Plan(plan);
+    PlanLane(lane, plan);
     if (!plan.empty()) {
       plan.model = ModelSlot(static_cast<uint32_t>(lane));
       ServedLane(lane);
@@ -69,22 +163,42 @@ StepPlan Scheduler::Plan(TimePoint now) {
     }
   }
   preemptions_ += plan.preempted.size();
-  if (plan.empty()) {
-    return plan;
+  if (!plan.empty()) {
+    Start(plan);
   }
+  return plan;
+}
+
+void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
+  CapacityPlanner capacity(*lanes_[lane].lane,
+                           tenants_,
+                           {.step_tokens_max = options_.step_tokens_max,
+                            .running_max = options_.running_max,
+                            .plan_id = last_plan_},
+                           plan);
+  BatchPlanner batch(*lanes_[lane].lane, tenants_, capacity, options_.step_tokens_max, plan);
+  batch.Fill();
+  recomputed_tokens_ += static_cast<uint64_t>(batch.recomputed_tokens());
+}
+
+void Scheduler::Start(StepPlan& plan) {
   plan.epoch = ++last_epoch_;
   InFlight& step = in_flight_.emplace_back();
   step.epoch = plan.epoch;
   step.rows.reserve(plan.rows.size());
   for (const PlanRow& row : plan.rows) {
-    Sequence* sequence = FindLive(row.sequence->id());
-    if (!sequence->started_) {
-      sequence->started_ = true;
-      --num_never_ran_;
+    Sequence& sequence = const_cast<Sequence&>(*row.sequence);  // ours
+    if (!sequence.started_) {
+      sequence.started_ = true;
+      StopCountingAsWaiting(sequence);
     }
-    step.rows.emplace_back(sequence, row.sample);
+    if (sequence.spec().leased_output_tokens.has_value() && !sequence.lease_asked_ &&
+        2 * static_cast<int64_t>(sequence.output_.size() + 1) >= sequence.leased_output_tokens_) {
+      sequence.lease_asked_ = true;
+      plan.lease_wanted.push_back(sequence.id());
+    }
+    step.rows.emplace_back(&sequence, row.sample);
   }
-  return plan;
 }
 
 void Scheduler::Commit(uint64_t epoch, const StepResult& result) {
@@ -119,11 +233,12 @@ void Scheduler::Cancel(SequenceId id) {
 void Scheduler::Finish(Sequence& sequence) {
   if (sequence.state_ != SequenceState::kFinished) {
     if (!sequence.started_) {
-      --num_never_ran_;
+      StopCountingAsWaiting(sequence);
     }
     if (const std::optional<TimePoint>& deadline = sequence.spec().deadline; deadline.has_value()) {
-      deadlines_.erase({*deadline, sequence.id()});
+      alarms_.erase({*deadline, sequence.id(), EndReason::kDeadline});
     }
+    denied_.erase(sequence.id());
   }
   if (sequence.in_flight()) {
     sequence.state_ = SequenceState::kFinished;
@@ -136,13 +251,41 @@ void Scheduler::Finish(Sequence& sequence) {
 
 void Scheduler::Pause(SequenceId id) {
   if (Sequence* sequence = FindLive(id); sequence != nullptr) {
-    sequence->paused_ = true;
+    LaneOf(*sequence).SetPaused(*sequence, true);
   }
 }
 
 void Scheduler::Resume(SequenceId id) {
   if (Sequence* sequence = FindLive(id); sequence != nullptr) {
-    sequence->paused_ = false;
+    LaneOf(*sequence).SetPaused(*sequence, false);
+  }
+}
+
+void Scheduler::ExtendLease(SequenceId id, int64_t output_tokens) {
+  if (Sequence* sequence = FindLive(id); sequence != nullptr && output_tokens > 0) {
+    sequence->leased_output_tokens_ += output_tokens;
+    sequence->lease_asked_ = false;
+    denied_.erase(id);
+  }
+}
+
+void Scheduler::DenyLease(SequenceId id) {
+  if (FindLive(id) != nullptr) {
+    denied_.insert(id);
+  }
+}
+
+void Scheduler::EndDenied(StepPlan& plan) {
+  std::vector<SequenceId> over;
+  for (const SequenceId id : denied_) {
+    const Sequence& sequence = *FindLive(id);
+    if (!sequence.leased() && !sequence.in_flight()) {
+      over.push_back(id);
+    }
+  }
+  for (const SequenceId id : over) {
+    plan.ended.push_back({id, EndReason::kLease});
+    Cancel(id);
   }
 }
 
@@ -162,39 +305,52 @@ ModelLane& Scheduler::LaneOf(const Sequence& sequence) {
 }
 
 std::optional<TimePoint> Scheduler::NextDeadline() const {
-  return deadlines_.empty() ? std::nullopt : std::optional(deadlines_.begin()->first);
+  return alarms_.empty() ? std::nullopt : std::optional(std::get<TimePoint>(*alarms_.begin()));
 }
 
 void Scheduler::Expire(TimePoint now, StepPlan& plan) {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-    const SequenceId id = deadlines_.begin()->second;
-    plan.expired.push_back(id);
+  while (!alarms_.empty() && std::get<TimePoint>(*alarms_.begin()) <= now) {
+    const auto [time, id, reason] = *alarms_.begin();
+    plan.ended.push_back({id, reason});
     Cancel(id);
   }
 }
 
 std::vector<size_t> Scheduler::LaneOrder() {
-  std::vector<size_t> order;
-  for (size_t lane = 0; lane < lanes_.size(); ++lane) {
-    if (!lanes_[lane].lane->HasWork()) {
-      lanes_[lane].ready_since.reset();
+  struct Entry {
+    std::tuple<bool, bool, uint64_t, uint64_t, SequenceId, size_t> key;
+    size_t lane;
+  };
+  const uint64_t floor = tenants_.Floor();
+  const bool stays = lane_steps_ < options_.model_steps_max;
+  std::vector<Entry> entries;
+  for (size_t i = 0; i < lanes_.size(); ++i) {
+    Lane& lane = lanes_[i];
+    if (!lane.lane->HasWork()) {
+      lane.ready_since.reset();
       continue;
     }
-    if (!lanes_[lane].ready_since.has_value()) {
-      lanes_[lane].ready_since = turn_;
+    if (!lane.ready_since.has_value()) {
+      lane.ready_since = turn_;
     }
-    order.push_back(lane);
+    if (lanes_.size() == 1) {
+      return {i};
+    }
+    const uint64_t lowest = lane.lane->LowestKey();
+    entries.push_back({.key = {tenants_.above_window(lowest, floor),
+                               !(stays && i == current_lane_),
+                               lowest,
+                               *lane.ready_since,
+                               lane.lane->OldestId(),
+                               i},
+                       .lane = i});
   }
-  const bool stays = lane_steps_ < options_.model_steps_max;
-  std::sort(order.begin(), order.end(), [this, stays](size_t a, size_t b) {
-    const auto key = [this, stays](size_t lane) {
-      return std::tuple(!(stays && lane == current_lane_),
-                        *lanes_[lane].ready_since,
-                        lanes_[lane].lane->OldestId(),
-                        lane);
-    };
-    return key(a) < key(b);
-  });
+  std::sort(
+      entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.key < b.key; });
+  std::vector<size_t> order;
+  for (const Entry& entry : entries) {
+    order.push_back(entry.lane);
+  }
   return order;
 }
 
@@ -205,13 +361,12 @@ void Scheduler::ServedLane(size_t lane) {
 }
 
 SchedulerStats Scheduler::stats() const {
-  SchedulerStats stats{.preemptions = preemptions_};
+  SchedulerStats stats{.preemptions = preemptions_, .recomputed_tokens = recomputed_tokens_};
   for (const Lane& lane : lanes_) {
-    stats.recomputed_tokens += lane.lane->recomputed_tokens();
     stats.running += lane.lane->num_running();
     stats.waiting += lane.lane->num_waiting();
-    stats.blocks_used += lane.lane->blocks_used();
-    stats.blocks_total += lane.lane->blocks_total();
+    stats.blocks_used += lane.lane->store().blocks_used();
+    stats.blocks_total += lane.lane->store().blocks_total();
   }
   return stats;
 }
@@ -227,16 +382,21 @@ Status Scheduler::CheckIntegrity() const {
         StatusCode::kInternal, "%d sequences, %d in the lanes", sequences_.size(), in_lanes);
   }
   int64_t never_ran = 0;
-  size_t with_deadline = 0;
+  int64_t prompt_tokens = 0;
+  size_t alarms = 0;
   for (const auto& [id, sequence] : sequences_) {
     const bool live = sequence->state_ != SequenceState::kFinished;
-    never_ran += live && !sequence->started_ ? 1 : 0;
-    with_deadline += live && sequence->spec().deadline.has_value() ? 1 : 0;
+    const bool never = live && !sequence->started_;
+    never_ran += never ? 1 : 0;
+    prompt_tokens += never ? sequence->num_prompt_tokens() : 0;
+    alarms += live && sequence->spec().deadline.has_value() ? 1 : 0;
+    alarms += never && QueueAlarm(*sequence).has_value() ? 1 : 0;
     if (!live && !sequence->in_flight()) {
       return ErrorF(StatusCode::kInternal, "sequence %d ended and stayed", id.value());
     }
   }
-  if (never_ran != num_never_ran_ || with_deadline != deadlines_.size()) {
+  if (never_ran != num_never_ran_ || prompt_tokens != waiting_prompt_tokens_ ||
+      alarms != alarms_.size()) {
     return ErrorF(StatusCode::kInternal, "counts of waiting sequences or deadlines are off");
   }
   return OkStatus();

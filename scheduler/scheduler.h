@@ -1,11 +1,14 @@
-// Scheduler: who runs in the next step, on which blocks. Pure: no clock, thread, device or I/O;
-// the same calls give the same plans.
+// Scheduler: who runs in the next step, on which units. Pure: no clock, thread, device or I/O;
+// the same calls give the same plans, byte for byte.
 //
-// One step runs one model. A model keeps the device for model_steps_max steps while others wait;
-// then the one that has gone longest without a step follows (ties: the oldest sequence). Within a
-// model: FCFS with chunked prefill (model_lane.h). Where a fair order replaces it, it replaces
-// the order of ModelLane's queues; a prefix cache would start a sequence at num_computed() > 0
-// with references on shared blocks.
+// Whoever drives it (the engine with a device, a simulation without) repeats: tell it what happened
+// (Submit, Cancel, Pause, Resume, leases), Plan, compute what was planned, Commit. At most two
+// plans may be uncommitted, and they are committed in order.
+//
+// One step runs one model. A model keeps the device for model_steps_max steps while others wait,
+// unless all it could run is over-served; then comes the one whose best flow has the smallest key,
+// of equals the one that has gone longest without a step. Within a model: CapacityPlanner says who
+// holds state, BatchPlanner who gets tokens, ServicePolicy in which order.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +23,27 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
-#include "base/model_geometry.h"
 #include "base/status.h"
 #include "scheduler/model_lane.h"
 #include "scheduler/sequence.h"
+#include "scheduler/service.h"
+#include "scheduler/service_policy.h"
 #include "scheduler/step_plan.h"
+#include "scheduler/tenant_table.h"
 
 namespace inferd {
+
+struct SchedulerOptions {
+  int32_t step_tokens_max = 512;  // token budget of a step; more: longer steps, faster prefill
+  int32_t running_max = 256;      // sequences of one model that hold state at once
+  // Sequences that never ran yet, of all models together, and their prompts' tokens.
+  int32_t waiting_max = 1024;
+  int64_t waiting_prompt_tokens_max = kUnlimited;
+  int32_t tenants_max = 65'536;  // tenants that ever appeared
+  // Steps that a model keeps the device while another one waits.
+  int32_t model_steps_max = 8;
+  std::vector<ServiceClass> classes = {ServiceClass{}};  // at least one
+};
 
 struct SchedulerStats {
   uint64_t preemptions = 0;
@@ -43,38 +60,50 @@ class Scheduler {
  public:
   static constexpr size_t kInFlightMax = 2;
 
-  explicit Scheduler(const SchedulerOptions& options);
+  explicit Scheduler(const SchedulerOptions& options,
+                     std::unique_ptr<ServicePolicy> policy = MakeFcfsPolicy());
 
-  // units[g]: blocks of state group g. kUnimplemented for a state kind that is not scheduled yet.
-  StatusOr<ModelSlot> AddModel(const ModelGeometry& geometry, std::span<const int64_t> units);
+  // What a tenant may have, from now on. Tenants that nobody set have a default TenantSpec.
+  // kInvalidArgument for a weight out of range, kResourceExhausted above tenants_max.
+  Status SetTenant(const TenantId& id, const TenantSpec& spec);
 
-  // Queues a sequence. kNotFound for the model, kInvalidArgument for an empty prompt or
-  // tokens_max within it, kResourceExhausted if it can never fit, kUnavailable if waiting_max
-  // sequences wait.
-  StatusOr<SequenceId> Submit(SequenceSpec spec);
+  // kUnimplemented for a state kind that is not scheduled yet, kInvalidArgument for pools or a
+  // chunk grid that do not fit the geometry or the options.
+  StatusOr<ModelSlot> AddModel(ModelSpec spec);
+
+  // Queues a sequence that arrived at `now`. kNotFound for the model, kInvalidArgument for an empty
+  // prompt, tokens_max within it or an unknown class, kResourceExhausted if it can never fit,
+  // kUnavailable if a bound of waiting sequences is reached, the tenant's or the device's.
+  StatusOr<SequenceId> Submit(SequenceSpec spec, TimePoint now);
 
   // Applies the grants of the next step and returns them; an empty plan has no epoch to commit.
   // At most kInFlightMax plans may be uncommitted: the caller does not ask for more.
   StepPlan Plan(TimePoint now);
   // Epochs are committed in the order they were planned. Appends drawn tokens; what ended while
-  // the step ran is ignored, and its blocks are freed once no other step reads them.
+  // the step ran is ignored, and its units are freed once no other step reads them.
   void Commit(uint64_t epoch, const StepResult& result);
 
-  // No grant after this; blocks are free at the latest when the plans in flight are committed.
-  // Unknown or finished ids are ignored.
+  // No grant after this; units are free at the latest when the plans in flight are committed.
+  // Unknown or finished ids are ignored, here and below.
   void Cancel(SequenceId id);
-  // A paused sequence keeps what it has but gets no grants; when blocks run out, it is the first
-  // to give them up.
+  // A paused sequence (its reader is slow) keeps what it has but gets no grants; when units run
+  // out, it is the first to give them up.
   void Pause(SequenceId id);
   void Resume(SequenceId id);
+  // A sequence with a lease computes no output token beyond it: at the edge it gets no grants until
+  // it is extended by `output_tokens`, or, once it is denied, ends there as kLease.
+  void ExtendLease(SequenceId id, int64_t output_tokens);
+  void DenyLease(SequenceId id);
 
   // nullptr if unknown or finished.
   const Sequence* Find(SequenceId id) const;
-  // The earliest deadline of all live sequences.
+  // The earliest time at which Plan would end a sequence by itself.
   std::optional<TimePoint> NextDeadline() const;
   size_t num_in_flight() const { return in_flight_.size(); }
   bool idle() const { return sequences_.empty(); }
   SchedulerStats stats() const;
+  // Accounts, for metrics and tests.
+  const TenantTable& tenants() const { return tenants_; }
 
   // kInternal saying what is wrong if an invariant does not hold. On idle and in tests.
   Status CheckIntegrity() const;
@@ -83,30 +112,44 @@ class Scheduler {
   struct Lane {
     std::unique_ptr<ModelLane> lane;
     std::optional<uint64_t> ready_since;  // turn at which it last ran, or came to have work
-    std::vector<int64_t> units;
   };
   struct InFlight {
     uint64_t epoch = 0;
     std::vector<std::pair<Sequence*, bool>> rows;  // {sequence, sample}
   };
+  // When a sequence ends by itself: its deadline, or, while it waits, its class's queue_max.
+  using Alarm = std::tuple<TimePoint, SequenceId, EndReason>;
 
+  Status CheckSpec(const SequenceSpec& spec) const;
+  Status CheckQueue(const SequenceSpec& spec, const Tenant* tenant) const;
   Sequence* FindLive(SequenceId id);
   ModelLane& LaneOf(const Sequence& sequence);
+  std::optional<TimePoint> QueueAlarm(const Sequence& sequence) const;
+  void StopCountingAsWaiting(Sequence& sequence);
   void Finish(Sequence& sequence);
   void Expire(TimePoint now, StepPlan& plan);
+  void EndDenied(StepPlan& plan);
+  void PlanLane(size_t lane, StepPlan& plan);
+  // The plan has rows: they are in flight from now on.
+  void Start(StepPlan& plan);
   // Models with work, the one to serve first.
   std::vector<size_t> LaneOrder();
   void ServedLane(size_t lane);
 
   const SchedulerOptions options_;
+  TenantTable tenants_;
   std::vector<Lane> lanes_;
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
-  std::set<std::pair<TimePoint, SequenceId>> deadlines_;
+  std::set<Alarm> alarms_;
+  std::set<SequenceId> denied_;  // leases
   std::deque<InFlight> in_flight_;
   uint64_t last_id_ = 0;
   uint64_t last_epoch_ = 0;
+  uint64_t last_plan_ = 0;
   int64_t num_never_ran_ = 0;
+  int64_t waiting_prompt_tokens_ = 0;
   uint64_t preemptions_ = 0;
+  uint64_t recomputed_tokens_ = 0;
   // Which model holds the device.
   uint64_t turn_ = 0;
   size_t current_lane_ = 0;

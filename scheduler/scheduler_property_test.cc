@@ -31,6 +31,7 @@ struct Workload {
   bool with_cancels = false;
   bool with_pauses = false;
   bool with_deadlines = false;
+  int32_t chunk_grid = 1;
 };
 
 Workload RandomWorkload(SplitMix64& random) {
@@ -38,8 +39,8 @@ Workload RandomWorkload(SplitMix64& random) {
   workload.options = {.step_tokens_max = static_cast<int32_t>(64 + random.Below(300)),
                       .running_max = static_cast<int32_t>(1 + random.Below(12)),
                       .waiting_max = 64,
-                      .cut_at_blocks = random.Below(3) == 0,
                       .model_steps_max = static_cast<int32_t>(1 + random.Below(8))};
+  workload.chunk_grid = random.Below(3) == 0 ? kBlockTokens : 1;
   const uint64_t models = 1 + random.Below(3);
   for (uint64_t m = 0; m < models; ++m) {
     ModelGeometry geometry{.groups = {}, .context_tokens_max = 2048, .vocab_size = 1000};
@@ -68,7 +69,11 @@ class Simulation {
   explicit Simulation(uint64_t seed)
       : random_(seed), workload_(RandomWorkload(random_)), scheduler_(workload_.options) {
     for (size_t m = 0; m < workload_.geometries.size(); ++m) {
-      EXPECT_TRUE(scheduler_.AddModel(workload_.geometries[m], workload_.units[m]).ok());
+      EXPECT_TRUE(scheduler_
+                      .AddModel({.geometry = workload_.geometries[m],
+                                 .units = workload_.units[m],
+                                 .chunk_grid = workload_.chunk_grid})
+                      .ok());
     }
   }
 
@@ -134,7 +139,7 @@ class Simulation {
     if (workload_.with_deadlines && random_.Below(2) == 0) {
       spec.deadline = now_ + std::chrono::milliseconds(random_.Below(400));
     }
-    const StatusOr<SequenceId> id = scheduler_.Submit(std::move(spec));
+    const StatusOr<SequenceId> id = scheduler_.Submit(std::move(spec), now_);
     ASSERT_TRUE(id.ok()) << id.status();
     ends_[*id] = "";
     ++submitted_;
@@ -169,9 +174,9 @@ class Simulation {
 
   void Plan() {
     const StepPlan plan = scheduler_.Plan(now_);
-    for (const SequenceId id : plan.expired) {
-      ASSERT_EQ(ends_[id], "");
-      ends_[id] = "expired";
+    for (const Ended& ended : plan.ended) {
+      ASSERT_EQ(ends_[ended.id], "");
+      ends_[ended.id] = "expired";
     }
     for (const SequenceId id : plan.preempted) {
       preempted_.insert(id);
@@ -233,7 +238,7 @@ class Simulation {
     ASSERT_GT(row.n_tokens, 0);
     ASSERT_EQ(row.start + row.n_tokens, sequence.num_computed());
     ASSERT_EQ(row.sample, sequence.num_computed() == sequence.num_tokens());
-    if (workload_.options.cut_at_blocks && !row.sample) {
+    if (workload_.chunk_grid > 1 && !row.sample) {
       ASSERT_EQ(sequence.num_computed() % kBlockTokens, 0);
     }
     const uint32_t model = sequence.spec().model.value();

@@ -56,7 +56,7 @@ class SchedulerTest : public ::testing::Test {
                  const ModelGeometry& geometry,
                  std::vector<int64_t> units) {
     scheduler_ = std::make_unique<Scheduler>(options);
-    return *scheduler_->AddModel(geometry, units);
+    return *scheduler_->AddModel({.geometry = geometry, .units = std::move(units)});
   }
   ModelSlot Make(const SchedulerOptions& options, int64_t blocks) {
     return Make(options, FullAttention(), {blocks});
@@ -65,7 +65,8 @@ class SchedulerTest : public ::testing::Test {
     return scheduler_->Submit(
         {.model = model,
          .prompt = std::make_shared<std::vector<TokenId>>(static_cast<size_t>(prompt), 7),
-         .tokens_max = prompt + output});
+         .tokens_max = prompt + output},
+        kNow);
   }
   SequenceId Submit(int64_t prompt, int64_t output, ModelSlot model = {}) {
     const StatusOr<SequenceId> id = TrySubmit(prompt, output, model);
@@ -119,7 +120,9 @@ TEST_F(SchedulerTest, ChunksAPromptUnderTheBudgetAndSamplesAtItsEnd) {
 }
 
 TEST_F(SchedulerTest, CutsChunksAtBlocksIfAsked) {
-  Make({.step_tokens_max = 100, .cut_at_blocks = true}, 10);
+  scheduler_ = std::make_unique<Scheduler>(SchedulerOptions{.step_tokens_max = 100});
+  ASSERT_TRUE(
+      scheduler_->AddModel({.geometry = FullAttention(), .units = {10}, .chunk_grid = 64}).ok());
   Submit(150, 1);
   EXPECT_THAT(Rows(Step()), ElementsAre(Granted{1, 0, 64, false}));
   EXPECT_THAT(Rows(Step()), ElementsAre(Granted{1, 64, 86, true}));
@@ -226,8 +229,8 @@ TEST_F(SchedulerTest, RefusesWhatItCannotQueue) {
   EXPECT_TRUE(TrySubmit(1, 1).ok());
   ModelGeometry recurrent = FullAttention();
   recurrent.groups[0].kind = StateKind::kSlot;
-  const std::vector<int64_t> units = {1};
-  EXPECT_EQ(scheduler_->AddModel(recurrent, units).status().code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(scheduler_->AddModel({.geometry = recurrent, .units = {1}}).status().code(),
+            StatusCode::kUnimplemented);
 }
 
 TEST_F(SchedulerTest, CancelFreesAtOnceOrWhenTheStepIsDone) {
@@ -270,11 +273,11 @@ TEST_F(SchedulerTest, DeadlinesExpireInThePlan) {
   const auto prompt = std::make_shared<std::vector<TokenId>>(5, 1);
   const TimePoint deadline = kNow + std::chrono::seconds(1);
   const SequenceId id = *scheduler_->Submit(
-      {.model = model, .prompt = prompt, .tokens_max = 100, .deadline = deadline});
+      {.model = model, .prompt = prompt, .tokens_max = 100, .deadline = deadline}, kNow);
   EXPECT_EQ(scheduler_->NextDeadline(), deadline);
   Step();
   const StepPlan plan = scheduler_->Plan(deadline);
-  EXPECT_THAT(plan.expired, ElementsAre(id));
+  EXPECT_THAT(plan.ended, ElementsAre(Ended{id, EndReason::kDeadline}));
   EXPECT_THAT(plan.rows, IsEmpty());
   EXPECT_EQ(used(), 0);
   EXPECT_EQ(scheduler_->NextDeadline(), std::nullopt);
@@ -300,9 +303,9 @@ TEST_F(SchedulerTest, APausedSequenceKeepsItsBlocksUntilOthersNeedThem) {
 
 TEST_F(SchedulerTest, ModelsTakeTurns) {
   scheduler_ = std::make_unique<Scheduler>(SchedulerOptions{.model_steps_max = 3});
-  const std::vector<int64_t> units = {10};
-  const ModelSlot first = *scheduler_->AddModel(FullAttention(), units);
-  const ModelSlot second = *scheduler_->AddModel(FullAttention(), units);
+  const ModelSpec spec{.geometry = FullAttention(), .units = {10}};
+  const ModelSlot first = *scheduler_->AddModel(spec);
+  const ModelSlot second = *scheduler_->AddModel(spec);
   Submit(5, 100, first);
   Submit(5, 5, second);
   Submit(5, 100, second);

@@ -1,5 +1,5 @@
 // Sequence: one choice of one request on its way through a model: its tokens, how far it is
-// computed and which blocks hold its state.
+// computed and which units hold its state.
 #pragma once
 
 #include <array>
@@ -12,21 +12,29 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "scheduler/service_policy.h"
 
 namespace inferd {
 
+struct Tenant;
+
 // What a sequence asks for. Plain value.
 struct SequenceSpec {
-  ModelSlot model;
-  std::shared_ptr<const std::vector<TokenId>> prompt;  // not empty; shared by a request's choices
+  ModelSlot model = {};
+  TenantId tenant = {};       // from the caller's credential
+  int32_t service_class = 0;  // index into SchedulerOptions::classes
+  // Not empty; shared by the choices of a request.
+  std::shared_ptr<const std::vector<TokenId>> prompt = nullptr;
   int64_t tokens_max = 0;  // prompt and output together; more than the prompt
   std::optional<TimePoint> deadline = std::nullopt;
+  // Output tokens that may be computed until ExtendLease; unset: all (no lease is kept).
+  std::optional<int64_t> leased_output_tokens = std::nullopt;
 };
 
 enum class SequenceState : uint8_t {
-  kWaiting,   // holds no blocks: new, or preempted
-  kRunning,   // holds blocks
-  kFinished,  // ended, but a step in flight still reads its blocks
+  kWaiting,   // holds no state: new, or preempted
+  kRunning,   // holds state
+  kFinished,  // ended, but a step in flight still reads its state
 };
 
 // Owned and changed by Scheduler alone; others read it on the engine thread, and not after the
@@ -42,9 +50,11 @@ class Sequence {
   const SequenceSpec& spec() const { return spec_; }
   SequenceState state() const { return state_; }
   bool paused() const { return paused_; }
+  TimePoint arrival() const { return arrival_; }
 
   std::span<const TokenId> prompt() const { return *spec_.prompt; }
   std::span<const TokenId> output() const { return output_; }
+  int64_t num_prompt_tokens() const { return static_cast<int64_t>(spec_.prompt->size()); }
   int64_t num_tokens() const { return static_cast<int64_t>(spec_.prompt->size() + output_.size()); }
   TokenId token(int64_t position) const {
     const size_t index = static_cast<size_t>(position);
@@ -63,8 +73,11 @@ class Sequence {
   bool in_flight() const { return num_in_flight_ > 0; }
 
  private:
+  friend class BatchPlanner;
+  friend class CapacityPlanner;
   friend class ModelLane;
   friend class Scheduler;
+  friend class StateStore;
 
   struct Table {
     std::vector<BlockIndex> blocks;
@@ -74,6 +87,13 @@ class Sequence {
 
   // The earliest position that a step in flight computes, or the next one to plan.
   int64_t OldestStart() const { return num_in_flight_ > 0 ? starts_in_flight_[0] : computed_; }
+  bool leased() const {
+    return !spec_.leased_output_tokens.has_value() ||
+           static_cast<int64_t>(output_.size()) < leased_output_tokens_;
+  }
+  // The next token may be planned, units permitting.
+  bool plannable() const { return !paused_ && num_pending() > 0 && leased(); }
+  bool is_decode() const { return plannable() && num_pending() == 1; }
 
   const SequenceId id_;
   const SequenceSpec spec_;
@@ -82,13 +102,26 @@ class Sequence {
   bool paused_ = false;
   bool started_ = false;    // was in a plan
   bool preempted_ = false;  // waiting to be computed again
+  bool lease_asked_ = false;
   int32_t preemptions_ = 0;
   int64_t computed_ = 0;
   int64_t high_water_ = 0;  // the most positions ever computed: below it is recompute
+  int64_t leased_output_tokens_ = 0;
   std::vector<Table> tables_;
   // At most two steps are in flight (Scheduler); their first positions, oldest first.
   std::array<int64_t, 2> starts_in_flight_{};
   int32_t num_in_flight_ = 0;
+
+  // Set when it is submitted.
+  TimePoint arrival_{};
+  TimePoint first_token_due_ = TimePoint::max();
+  int32_t class_order_ = 0;
+  Tenant* tenant_ = nullptr;
+  FlowIndex flow_ = 0;
+  // The flow that pays for what is computed again: the one whose need preempted this sequence.
+  FlowIndex recompute_flow_ = 0;
+  uint64_t preempted_in_ = 0;      // the plan that preempted it last
+  std::vector<int64_t> promised_;  // [groups] units that its admission counts on beyond those held
 };
 
 }  // namespace inferd

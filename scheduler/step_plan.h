@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "scheduler/sequence.h"
 
@@ -18,13 +19,29 @@ struct PlanRow {
   bool sample = false;  // the row reaches the last known token: draw the next one
 };
 
+// Why the scheduler ended a sequence by itself.
+enum class EndReason : uint8_t {
+  kDeadline,      // its own deadline passed
+  kQueueTimeout,  // it waited longer than its class allows
+  kLease,         // its lease was not extended
+};
+
+struct Ended {
+  SequenceId id;
+  EndReason reason = EndReason::kDeadline;
+  friend bool operator==(const Ended&, const Ended&) = default;
+};
+
 struct StepPlan {
   uint64_t epoch = 0;  // for Commit; meaningful if there are rows
   ModelSlot model;     // one model a step
   std::vector<PlanRow> rows;
   int32_t n_tokens = 0;               // of all rows, <= step_tokens_max
-  std::vector<SequenceId> expired;    // their deadline has passed; they are gone
-  std::vector<SequenceId> preempted;  // gave up their blocks; they resume by recompute
+  Duration expected{};                // by the model's StepTimeModel
+  std::vector<Ended> ended;           // gone: no grant and no event follows
+  std::vector<SequenceId> preempted;  // gave up their units; they resume by recompute
+  // Half of their lease is used: ExtendLease or DenyLease, soon. Named once for each lease.
+  std::vector<SequenceId> lease_wanted;
   bool empty() const { return rows.empty(); }
 };
 

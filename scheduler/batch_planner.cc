@@ -1,0 +1,136 @@
+#include "scheduler/batch_planner.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/check.h"
+
+namespace inferd {
+
+void BatchPlanner::Fill() {
+  plan_.rows.reserve(static_cast<size_t>(lane_.num_running()) + 8);
+  GrantResidents(/*over_served=*/false);
+  if (Admit(/*over_served=*/false)) {
+    GrantResidents(/*over_served=*/true);
+    Admit(/*over_served=*/true);
+  }
+  tenants_.Settle();
+  lane_.Compact();
+  plan_.expected = lane_.spec().step_time.Estimate(
+      plan_.n_tokens - num_decodes_, num_decodes_, context_tokens_);
+}
+
+void BatchPlanner::GrantResidents(bool over_served) {
+  const uint64_t floor = tenants_.Floor();
+  prefills_.clear();
+  for (Sequence* sequence : lane_.running()) {  // Preempt changes states, not this order
+    if (sequence->state_ != SequenceState::kRunning || !sequence->plannable() ||
+        tenants_.over_served(sequence->flow_, floor) != over_served) {
+      continue;
+    }
+    if (!sequence->is_decode()) {
+      prefills_.push_back(sequence);
+    } else if (budget() > 0) {
+      Grow(*sequence, 1);
+    }
+  }
+  tenants_.Settle();
+  const auto order = [this](const Sequence* sequence) {
+    return std::tuple(sequence->first_token_due_,
+                      tenants_.flow(sequence->flow_).key,
+                      sequence->class_order_,
+                      sequence->id());
+  };
+  std::sort(prefills_.begin(), prefills_.end(), [&](const Sequence* a, const Sequence* b) {
+    return order(a) < order(b);
+  });
+  for (Sequence* sequence : prefills_) {
+    if (sequence->state_ == SequenceState::kRunning && budget() > 0) {
+      Grow(*sequence, ChunkTokens(*sequence));
+    }
+  }
+  tenants_.Settle();
+}
+
+bool BatchPlanner::Admit(bool over_served) {
+  const std::span<Sequence* const> running = lane_.running();
+  const bool anyone_active = std::any_of(
+      running.begin(), running.end(), [](const Sequence* sequence) {
+        return sequence->state() == SequenceState::kRunning && !sequence->paused();
+      });
+  while (budget() > 0) {
+    const CapacityPlanner::Candidate next = capacity_.NextToAdmit(over_served);
+    if (next.sequence == nullptr) {
+      return true;
+    }
+    Sequence& sequence = *next.sequence;
+    const bool alone = !anyone_active && plan_.rows.empty();
+    if (next.again || !capacity_.MakeRoomToAdmit(sequence, alone)) {
+      return false;
+    }
+    if (Grow(sequence, ChunkTokens(sequence)) == 0) {
+      return false;
+    }
+    tenants_.Settle();
+  }
+  return true;
+}
+
+int64_t BatchPlanner::ChunkTokens(const Sequence& sequence) const {
+  return CutAtGrid(sequence, std::min(sequence.num_pending(), budget()));
+}
+
+int64_t BatchPlanner::CutAtGrid(const Sequence& sequence, int64_t n_tokens) const {
+  const int64_t grid = lane_.spec().chunk_grid;
+  if (grid == 1 || n_tokens == sequence.num_pending()) {
+    return n_tokens;
+  }
+  const int64_t end = (sequence.computed_ + n_tokens) / grid * grid;
+  return std::max<int64_t>(0, end - sequence.computed_);
+}
+
+int64_t BatchPlanner::Grow(Sequence& sequence, int64_t n_tokens) {
+  const int64_t fit = capacity_.MakeRoomToGrow(sequence, n_tokens);
+  if (fit < n_tokens) {
+    n_tokens = CutAtGrid(sequence, fit);
+  }
+  if (n_tokens == 0) {
+    return 0;
+  }
+  const bool admitted = sequence.state_ == SequenceState::kWaiting;
+  if (admitted) {
+    lane_.Admit(sequence);
+  }
+  if (lane_.store().Grow(sequence, sequence.computed_ + n_tokens) || admitted) {
+    capacity_.RenewPromise(sequence);
+  }
+  Grant(sequence, n_tokens);
+  return n_tokens;
+}
+
+void BatchPlanner::Grant(Sequence& sequence, int64_t n_tokens) {
+  const int64_t start = sequence.computed_;
+  const int64_t end = start + n_tokens;
+  const bool sample = end == sequence.num_tokens();
+  const ServiceCosts& costs = lane_.spec().costs;
+  const int64_t recomputed = std::max<int64_t>(0, std::min(sequence.high_water_, end) - start);
+  const int64_t prompt_tokens = std::max<int64_t>(
+      0, std::min(end, sequence.num_prompt_tokens()) - std::max(start, sequence.high_water_));
+  tenants_.Charge(sequence.flow_,
+                  costs.prompt_token * prompt_tokens + (sample ? costs.output_token : 0));
+  tenants_.Charge(sequence.recompute_flow_, costs.prompt_token * recomputed);
+  recomputed_tokens_ += recomputed;
+  sequence.high_water_ = std::max(sequence.high_water_, end);
+  CHECK(sequence.num_in_flight_ < static_cast<int32_t>(sequence.starts_in_flight_.size()));
+  sequence.starts_in_flight_[static_cast<size_t>(sequence.num_in_flight_++)] = start;
+  plan_.rows.push_back({.sequence = &sequence,
+                        .start = start,
+                        .n_tokens = static_cast<int32_t>(n_tokens),
+                        .sample = sample});
+  plan_.n_tokens += static_cast<int32_t>(n_tokens);
+  num_decodes_ += n_tokens == 1 ? 1 : 0;
+  context_tokens_ += end;
+  sequence.computed_ = end;
+}
+
+}  // namespace inferd

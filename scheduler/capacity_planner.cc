@@ -1,0 +1,160 @@
+#include "scheduler/capacity_planner.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace inferd {
+
+CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const {
+  const uint64_t floor = tenants_.Floor();
+  using Order = std::tuple<TimePoint, uint64_t, FlowIndex>;
+  Candidate best;
+  Order best_order;
+  for (FlowIndex flow = 0; flow < lane_.num_queues(); ++flow) {
+    if (lane_.queue(flow).empty() || !tenants_.flow(flow).backlogged() ||
+        tenants_.over_served(flow, floor) != over_served) {
+      continue;
+    }
+    for (const auto& [key, sequence] : lane_.queue(flow)) {
+      if (sequence->tenant_->num_running >= sequence->tenant_->spec.running_max) {
+        continue;  // flows that several tenants share
+      }
+      const bool in_window = tenants_.in_reorder_window(flow, floor);
+      const Order order(in_window ? sequence->first_token_due_ : TimePoint::max(),
+                        tenants_.flow(flow).key,
+                        flow);
+      if (best.sequence == nullptr || order < best_order) {
+        best = {.sequence = sequence, .again = sequence->preempted_in_ == limits_.plan_id};
+        best_order = order;
+      }
+      break;
+    }
+  }
+  return best;
+}
+
+// A little further than what is known, so that an admission is worth its prefill.
+std::vector<int64_t> CapacityPlanner::ExpectedUnits(const Sequence& sequence) const {
+  const int64_t end =
+      std::min(sequence.spec().tokens_max - 1, sequence.num_tokens() + kBlockTokens);
+  std::vector<int64_t> units;
+  for (size_t g = 0; g < lane_.store().num_groups(); ++g) {
+    units.push_back(lane_.store().UnitsFor(g, end, limits_.step_tokens_max));
+  }
+  return units;
+}
+
+bool CapacityPlanner::Fits(const std::vector<int64_t>& expected) const {
+  for (size_t g = 0; g < expected.size(); ++g) {
+    if (expected[g] + lane_.store().promised(g) > lane_.store().available(g)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool CapacityPlanner::MakeRoomToAdmit(const Sequence& sequence, bool alone) {
+  if (alone && lane_.num_running() < limits_.running_max) {
+    return true;
+  }
+  const std::vector<int64_t> expected = ExpectedUnits(sequence);
+  const uint64_t floor = tenants_.Floor();
+  std::vector<int64_t> lacking(expected.size());
+  for (size_t g = 0; g < expected.size(); ++g) {
+    lacking[g] = expected[g] + lane_.store().promised(g) - lane_.store().available(g);
+  }
+  int64_t rows_lacking = lane_.num_running() + 1 - limits_.running_max;
+  const auto enough = [&] {
+    return rows_lacking <= 0 &&
+           std::all_of(lacking.begin(), lacking.end(), [](int64_t units) { return units <= 0; });
+  };
+  if (enough()) {
+    return true;
+  }
+  for (const Sequence* victim : lane_.running()) {
+    if (!MayYield(*victim, floor)) {
+      continue;
+    }
+    --rows_lacking;
+    for (size_t g = 0; g < expected.size(); ++g) {
+      lacking[g] -= victim->tables_[g].num_held() + victim->promised_[g];
+    }
+  }
+  if (!enough()) {
+    return false;
+  }
+  while (lane_.num_running() >= limits_.running_max || !Fits(expected)) {
+    Preempt(*VictimForAdmission(floor), sequence.flow_);
+  }
+  return true;
+}
+
+// Paused, or of an over-served flow; and no step reads its state.
+bool CapacityPlanner::MayYield(const Sequence& sequence, uint64_t floor) const {
+  return sequence.state_ == SequenceState::kRunning && !sequence.in_flight() &&
+         (sequence.paused_ || tenants_.over_served(sequence.flow_, floor));
+}
+
+// a gives way before b does: paused first, then the flow with more service, the lower class, the
+// younger sequence.
+bool CapacityPlanner::YieldsBefore(const Sequence& a, const Sequence& b) const {
+  const auto rank = [this](const Sequence& sequence) {
+    return std::tuple(sequence.paused_,
+                      tenants_.flow(sequence.flow_).key,
+                      sequence.class_order_,
+                      sequence.id());
+  };
+  return rank(a) > rank(b);
+}
+
+Sequence* CapacityPlanner::VictimForAdmission(uint64_t floor) const {
+  Sequence* victim = nullptr;
+  for (Sequence* candidate : lane_.running()) {
+    if (MayYield(*candidate, floor) && (victim == nullptr || YieldsBefore(*candidate, *victim))) {
+      victim = candidate;
+    }
+  }
+  return victim;
+}
+
+Sequence* CapacityPlanner::VictimForGrowth(const Sequence& sequence) const {
+  Sequence* victim = nullptr;
+  for (Sequence* candidate : lane_.running()) {
+    if (candidate != &sequence && candidate->state_ == SequenceState::kRunning &&
+        !candidate->in_flight() && YieldsBefore(*candidate, sequence) &&
+        (victim == nullptr || YieldsBefore(*candidate, *victim))) {
+      victim = candidate;
+    }
+  }
+  return victim;
+}
+
+int64_t CapacityPlanner::MakeRoomToGrow(Sequence& sequence, int64_t n_tokens) {
+  if (n_tokens == 0) {
+    return 0;
+  }
+  lane_.store().DropBehindWindow(sequence);
+  int64_t fit = lane_.store().TokensThatFit(sequence);
+  while (fit < n_tokens) {
+    Sequence* victim = VictimForGrowth(sequence);
+    if (victim == nullptr) {
+      break;
+    }
+    Preempt(*victim, sequence.flow_);
+    fit = lane_.store().TokensThatFit(sequence);
+  }
+  return std::min(fit, n_tokens);
+}
+
+void CapacityPlanner::Preempt(Sequence& victim, FlowIndex beneficiary) {
+  lane_.Preempt(victim);
+  victim.recompute_flow_ = beneficiary;
+  victim.preempted_in_ = limits_.plan_id;
+  plan_.preempted.push_back(victim.id());
+}
+
+void CapacityPlanner::RenewPromise(Sequence& sequence) {
+  lane_.store().Promise(sequence, ExpectedUnits(sequence));
+}
+
+}  // namespace inferd

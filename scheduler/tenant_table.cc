@@ -1,0 +1,152 @@
+#include "scheduler/tenant_table.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace inferd {
+namespace {
+
+// a + b, at most the largest value.
+uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? ServicePolicy::kNoWindow : a + b; }
+
+}  // namespace
+
+TenantTable::TenantTable(std::unique_ptr<ServicePolicy> policy,
+                         std::span<const ServiceClass> classes)
+    : policy_(std::move(policy)) {
+  const size_t count = policy_->flows_by() == FlowsBy::kDevice  ? 1
+                       : policy_->flows_by() == FlowsBy::kClass ? classes.size()
+                                                                : 0;
+  flows_.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    policy_->OnNewFlow(flows_[i], classes[i].order);
+  }
+}
+
+const Tenant* TenantTable::Find(const TenantId& id) const {
+  const auto it = tenants_.find(id);
+  return it == tenants_.end() ? nullptr : it->second.get();
+}
+
+Tenant& TenantTable::FindOrAdd(const TenantId& id) {
+  std::unique_ptr<Tenant>& tenant = tenants_[id];
+  if (tenant == nullptr) {
+    tenant = std::make_unique<Tenant>();
+    tenant->id = id;
+    tenant->index = static_cast<uint32_t>(tenants_.size() - 1);
+    if (policy_->flows_by() == FlowsBy::kTenant) {
+      policy_->OnNewFlow(flows_.emplace_back(), 0);
+    }
+  }
+  return *tenant;
+}
+
+Status TenantTable::SetSpec(const TenantId& id, const TenantSpec& spec) {
+  if (spec.weight < 1 || spec.weight > TenantSpec::kWeightMax || spec.running_max < 0 ||
+      spec.waiting_max < 0 || spec.waiting_prompt_tokens_max < 0) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "tenant %s: its weight must be in [1, %d] and no limit negative",
+                  id.value(),
+                  TenantSpec::kWeightMax);
+  }
+  Tenant& tenant = FindOrAdd(id);
+  tenant.spec = spec;
+  if (policy_->flows_by() == FlowsBy::kTenant) {
+    flows_[tenant.index].weight = spec.weight;
+  }
+  UpdateCap(tenant);
+  return OkStatus();
+}
+
+FlowIndex TenantTable::FlowOf(const Tenant& tenant, int32_t service_class) const {
+  switch (policy_->flows_by()) {
+    case FlowsBy::kDevice:
+      return 0;
+    case FlowsBy::kClass:
+      return static_cast<FlowIndex>(service_class);
+    case FlowsBy::kTenant:
+      break;
+  }
+  return tenant.index;
+}
+
+void TenantTable::AddEligible(FlowIndex index) {
+  Flow& flow = flows_[index];
+  const bool before = flow.backlogged();
+  ++flow.num_eligible;
+  if (!before && flow.backlogged()) {
+    policy_->OnBacklogged(flows_, index);
+  }
+}
+
+void TenantTable::RemoveEligible(FlowIndex index) {
+  CHECK(flows_[index].num_eligible > 0);
+  --flows_[index].num_eligible;
+}
+
+void TenantTable::AddResident(Tenant& tenant, FlowIndex index) {
+  ++flows_[index].num_resident;
+  ++tenant.num_running;
+  UpdateCap(tenant);
+}
+
+void TenantTable::RemoveResident(Tenant& tenant, FlowIndex index) {
+  CHECK(flows_[index].num_resident > 0 && tenant.num_running > 0);
+  --flows_[index].num_resident;
+  --tenant.num_running;
+  UpdateCap(tenant);
+}
+
+// A tenant at its cap does not wait for the device, so its flow must not hold the floor down.
+void TenantTable::UpdateCap(Tenant& tenant) {
+  if (policy_->flows_by() != FlowsBy::kTenant) {
+    return;  // the flow is shared; the queue passes over the tenant's sequences
+  }
+  Flow& flow = flows_[tenant.index];
+  const bool before = flow.backlogged();
+  flow.at_cap = tenant.num_running >= tenant.spec.running_max;
+  if (!before && flow.backlogged()) {
+    policy_->OnBacklogged(flows_, tenant.index);
+  }
+}
+
+void TenantTable::Charge(FlowIndex index, int64_t units) {
+  Flow& flow = flows_[index];
+  if (units == 0) {
+    return;
+  }
+  if (flow.uncharged_units == 0) {
+    uncharged_.push_back(index);
+  }
+  flow.uncharged_units += units;
+  flow.service_units += static_cast<uint64_t>(units);
+}
+
+void TenantTable::Settle() {
+  for (const FlowIndex index : uncharged_) {
+    policy_->Charge(flows_[index], flows_[index].uncharged_units);
+    flows_[index].uncharged_units = 0;
+  }
+  uncharged_.clear();
+}
+
+uint64_t TenantTable::Floor() const {
+  uint64_t floor = ServicePolicy::kNoWindow;
+  for (const Flow& flow : flows_) {
+    if (flow.backlogged()) {
+      floor = std::min(floor, flow.key);
+    }
+  }
+  return floor;
+}
+
+bool TenantTable::above_window(uint64_t key, uint64_t floor) const {
+  return key > SaturatingAdd(floor, policy_->over_served_window());
+}
+
+bool TenantTable::in_reorder_window(FlowIndex flow, uint64_t floor) const {
+  return flows_[flow].key <= SaturatingAdd(floor, policy_->reorder_window());
+}
+
+}  // namespace inferd

@@ -1,0 +1,76 @@
+// TenantTable: the accounts of tenants and flows, and which flows wait.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/status.h"
+#include "scheduler/service.h"
+#include "scheduler/service_policy.h"
+
+namespace inferd {
+
+// One tenant on this device. At a stable address as long as the scheduler lives.
+struct Tenant {
+  TenantId id;
+  TenantSpec spec;
+  uint32_t index = 0;  // in order of first appearance
+  int64_t num_running = 0;
+  int64_t num_waiting = 0;  // never ran yet
+  int64_t waiting_prompt_tokens = 0;
+};
+
+// Scheduler's part for accounts; nobody else calls it. Flows are made as tenants and classes
+// appear and never go. Invariant: flow.num_eligible and num_resident agree with the lanes' queues.
+class TenantTable {
+ public:
+  TenantTable(std::unique_ptr<ServicePolicy> policy, std::span<const ServiceClass> classes);
+
+  const ServicePolicy& policy() const { return *policy_; }
+  // nullptr if it never appeared.
+  const Tenant* Find(const TenantId& id) const;
+  // Made with a default TenantSpec if it is new.
+  Tenant& FindOrAdd(const TenantId& id);
+  // kInvalidArgument for a weight out of range or a negative limit.
+  Status SetSpec(const TenantId& id, const TenantSpec& spec);
+
+  FlowIndex FlowOf(const Tenant& tenant, int32_t service_class) const;
+  const Flow& flow(FlowIndex index) const { return flows_[index]; }
+  std::span<const Flow> flows() const { return flows_; }
+  size_t num_tenants() const { return tenants_.size(); }
+
+  // A sequence of the flow became, or is no longer, one that waits and could be admitted.
+  void AddEligible(FlowIndex flow);
+  void RemoveEligible(FlowIndex flow);
+  // A sequence holds state from now on, or does not any more.
+  void AddResident(Tenant& tenant, FlowIndex flow);
+  void RemoveResident(Tenant& tenant, FlowIndex flow);
+
+  // Service granted: counts at once in service_units, in the key with the next Settle.
+  void Charge(FlowIndex flow, int64_t units);
+  void Settle();
+
+  // v: the smallest key of a backlogged flow; kNoWindow if none is.
+  uint64_t Floor() const;
+  // Above v by more than the policy's window.
+  bool above_window(uint64_t key, uint64_t floor) const;
+  bool over_served(FlowIndex flow, uint64_t floor) const {
+    return above_window(flows_[flow].key, floor);
+  }
+  // May be admitted beside the flow at v, in any order.
+  bool in_reorder_window(FlowIndex flow, uint64_t floor) const;
+
+ private:
+  void UpdateCap(Tenant& tenant);
+
+  const std::unique_ptr<ServicePolicy> policy_;
+  std::map<TenantId, std::unique_ptr<Tenant>> tenants_;
+  std::vector<Flow> flows_;
+  std::vector<FlowIndex> uncharged_;  // flows with uncharged units
+};
+
+}  // namespace inferd
