@@ -1,0 +1,42 @@
+// FileBatch: several small files, each there whole or not at all, and all of them durable at once.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/file_system.h"
+#include "base/status.h"
+
+namespace inferd {
+
+// Put writes `<path>.tmp`, syncs it and renames it to `path`; Commit syncs every folder touched, so
+// that after it all files survive a power cut. Without Commit any of them may be lost, but a file
+// that is there is whole. Folders are made as needed below `root`, which must exist. One thread.
+class FileBatch {
+ public:
+  FileBatch(FileSystem& files, std::string root) : files_(files), root_(std::move(root)) {}
+
+  // `path` is relative to root.
+  Status Put(const std::string& path, std::string_view bytes);
+  Status Commit();
+
+ private:
+  Status MakeFolder(const std::string& path);
+
+  FileSystem& files_;
+  std::string root_;
+  std::set<std::string> made_;   // folders known to be there
+  std::set<std::string> dirty_;  // folders with entries not synced
+};
+
+// One file of a batch.
+Status WriteFileDurably(FileSystem& files,
+                        const std::string& folder,
+                        const std::string& name,
+                        std::string_view bytes);
+
+// The folder and its parents, durable. `path` may be absolute or relative.
+Status CreateFoldersDurably(FileSystem& files, const std::string& path);
+
+}  // namespace inferd
