@@ -259,14 +259,14 @@ Status KeyStore::RewrapSubjects(const SecretKey& old_key,
   return OkStatus();
 }
 
-bool KeyStore::WasDestroyed(std::string_view key_id) {
+StatusOr<int64_t> KeyStore::EpochOfDestruction(std::string_view key_id) {
   MutexLock lock(mutex_);
-  auto select = database_->Prepare("SELECT 1 FROM destroyed WHERE key_id=?");
-  if (!select.ok()) {
-    return false;
+  ASSIGN_OR_RETURN(auto select, database_->Prepare("SELECT epoch FROM destroyed WHERE key_id=?"));
+  ASSIGN_OR_RETURN(const bool row, select.BindBlob(1, key_id).Step());
+  if (!row) {
+    return ErrorF(StatusCode::kNotFound, "key %s was not destroyed", HexOf(key_id));
   }
-  const auto row = select->BindBlob(1, key_id).Step();
-  return row.ok() && *row;
+  return select.Integer(0);
 }
 
 StatusOr<std::string> KeyStore::Backup(const std::string& folder, WallTime now) {

@@ -61,7 +61,8 @@ class KeyStore {
   // Destroys the subject's key and rotates the epoch, as one durable step. kNotFound if the subject
   // has no key: nothing of it was ever encrypted, or it was destroyed before.
   StatusOr<Destroyed> Destroy(const SubjectRef& subject, WallTime now) EXCLUDES(mutex_);
-  bool WasDestroyed(std::string_view key_id) EXCLUDES(mutex_);
+  // The epoch that began with the destruction of this key. kNotFound if it was not destroyed.
+  StatusOr<int64_t> EpochOfDestruction(std::string_view key_id) EXCLUDES(mutex_);
 
   // Copies the store into `folder` and removes copies there that are older than kKeyBackupDaysMax.
   // Returns the path of the copy.

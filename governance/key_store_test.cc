@@ -152,8 +152,8 @@ TEST(KeyStore, DestroyTakesOneSubjectAndRotates) {
   EXPECT_EQ(destroyed->epoch, 2);
   EXPECT_EQ(store->epoch(), 2);
   EXPECT_EQ(store->KeyForOpening(anna).status().code(), StatusCode::kNotFound);
-  EXPECT_TRUE(store->WasDestroyed(anna));
-  EXPECT_FALSE(store->WasDestroyed(bert->key_id));
+  EXPECT_EQ(*store->EpochOfDestruction(anna), 2);
+  EXPECT_EQ(store->EpochOfDestruction(bert->key_id).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(store->KeyForOpening(bert->key_id)->bytes(), bert->key.bytes());
   EXPECT_EQ(store->KeyForOpening(cara->key_id)->bytes(), cara->key.bytes());
   EXPECT_EQ(store->Destroy(kAnna, kNow).status().code(), StatusCode::kNotFound);

@@ -223,55 +223,60 @@ StatusOr<VaultRecord> Vault::Open(std::string_view handle) {
   return record;
 }
 
-StatusOr<int64_t> Vault::CountRecords(std::string_view tenant, std::string_view key_id) const {
-  int64_t count = 0;
+std::vector<std::string> Vault::DaysOf(std::string_view tenant) const {
+  std::vector<std::string> days;
   std::error_code error;
-  const fs::path root = fs::path(folder_) / FolderName(tenant);
-  for (const auto& entry : fs::recursive_directory_iterator(root, error)) {
-    if (!entry.is_regular_file()) {
-      continue;
-    }
-    ASSIGN_OR_RETURN(const std::string bytes,
-                     ReadFile(entry.path().string(), kSegmentReadBytesMax));
-    RETURN_IF_ERROR(
-        vault_format::ForEachFrame(bytes, [&](size_t, const vault_format::Frame& frame) {
-          count += frame.envelope.key_id == key_id ? 1 : 0;
-        }));
+  for (const auto& entry : fs::directory_iterator(fs::path(folder_) / FolderName(tenant), error)) {
+    days.push_back(entry.path().filename().string());
   }
-  return count;
+  std::sort(days.begin(), days.end());
+  return days;
+}
+
+Status Vault::VisitDay(std::string_view tenant,
+                       const std::string& day,
+                       const Visitor& visit) const {
+  std::error_code error;
+  for (const auto& segment :
+       fs::directory_iterator(fs::path(folder_) / FolderName(tenant) / day, error)) {
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     ReadFile(segment.path().string(), kSegmentReadBytesMax));
+    RETURN_IF_ERROR(vault_format::ForEachFrame(
+        bytes, [&](size_t, const vault_format::Frame& frame) { visit(day, frame.envelope); }));
+  }
+  return error ? FileError(folder_, "list", error.value()) : OkStatus();
+}
+
+Status Vault::ForEach(std::string_view tenant, const Visitor& visit) const {
+  for (const std::string& day : DaysOf(tenant)) {
+    RETURN_IF_ERROR(VisitDay(tenant, day, visit));
+  }
+  return OkStatus();
 }
 
 StatusOr<Vault::Purged> Vault::Purge(std::string_view tenant,
                                      WallTime before,
-                                     const std::function<bool(const VaultEnvelope&)>& is_held) {
+                                     const IsHeld& is_held) {
   MutexLock lock(mutex_);
   Purged purged;
   const std::string tenant_folder = folder_ + "/" + FolderName(tenant);
-  std::error_code error;
-  std::vector<fs::path> days;
-  for (const auto& entry : fs::directory_iterator(tenant_folder, error)) {
-    // A day that ended before `before` has an earlier name than the day of `before`.
-    if (entry.is_directory() && entry.path().filename().string() < DayText(before)) {
-      days.push_back(entry.path());
+  for (const std::string& day : DaysOf(tenant)) {
+    if (day >= DayText(before)) {
+      continue;
     }
-  }
-  for (const fs::path& day : days) {
     bool held = false;
-    for (const auto& segment : fs::directory_iterator(day, error)) {
-      ASSIGN_OR_RETURN(const std::string bytes,
-                       ReadFile(segment.path().string(), kSegmentReadBytesMax));
-      RETURN_IF_ERROR(
-          vault_format::ForEachFrame(bytes, [&](size_t, const vault_format::Frame& frame) {
-            held = held || is_held(frame.envelope);
-          }));
-    }
+    RETURN_IF_ERROR(
+        VisitDay(tenant, day, [&](std::string_view that_day, const VaultEnvelope& envelope) {
+          held = held || is_held(that_day, envelope);
+        }));
     if (held) {
       ++purged.days_held;
       continue;
     }
-    fs::remove_all(day, error);
+    std::error_code error;
+    fs::remove_all(fs::path(tenant_folder) / day, error);
     if (error) {
-      return FileError(day.string(), "remove", error.value());
+      return FileError(tenant_folder + "/" + day, "remove", error.value());
     }
     ++purged.days;
   }

@@ -76,24 +76,28 @@ class Vault {
   // record was altered or torn.
   StatusOr<VaultRecord> Open(std::string_view handle);
 
-  // How many records of this key the vault holds: what an erasure makes unreadable.
-  StatusOr<int64_t> CountRecords(std::string_view tenant, std::string_view key_id) const;
+  // Calls `visit` with each record of the tenant, a day after another. kDataLoss if a segment is
+  // damaged.
+  using Visitor = std::function<void(std::string_view day, const VaultEnvelope& envelope)>;
+  Status ForEach(std::string_view tenant, const Visitor& visit) const;
 
-  // Removes the days of the tenant that ended before `before`, unless `is_held` says that a
-  // record's envelope and day are held, which keeps the whole day. Returns how many days went.
+  // Removes the days of the tenant that ended before `before`, unless `is_held` says that a record
+  // of it is held, which keeps the whole day.
+  using IsHeld = std::function<bool(std::string_view day, const VaultEnvelope& envelope)>;
   struct Purged {
-    int64_t days = 0;
-    int64_t days_held = 0;
+    uint64_t days = 0;
+    uint64_t days_held = 0;
   };
-  StatusOr<Purged> Purge(std::string_view tenant,
-                         WallTime before,
-                         const std::function<bool(const VaultEnvelope&)>& is_held) EXCLUDES(mutex_);
+  StatusOr<Purged> Purge(std::string_view tenant, WallTime before, const IsHeld& is_held)
+      EXCLUDES(mutex_);
 
   const std::string& folder() const { return folder_; }
 
  private:
   struct Segment;
   StatusOr<Segment*> SegmentFor(const std::string& tenant_folder) REQUIRES(mutex_);
+  std::vector<std::string> DaysOf(std::string_view tenant) const;
+  Status VisitDay(std::string_view tenant, const std::string& day, const Visitor& visit) const;
 
   const std::string folder_;
   KeyStore& keys_;
