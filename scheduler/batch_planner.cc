@@ -7,17 +7,20 @@
 
 namespace inferd {
 
-void BatchPlanner::Fill() {
+void BatchPlanner::Fill(bool serve_over_served) {
   plan_.rows.reserve(static_cast<size_t>(lane_.num_running()) + 8);
   GrantResidents(/*over_served=*/false);
-  if (Admit(/*over_served=*/false)) {
+  if (Admit(/*over_served=*/false) && passed_over_ && budget() > 0) {
+    GrantResidents(/*over_served=*/false);
+  }
+  if (plan_.rows.empty() && serve_over_served) {
     GrantResidents(/*over_served=*/true);
     Admit(/*over_served=*/true);
   }
   tenants_.Settle();
   lane_.Compact();
-  plan_.expected = lane_.spec().step_time.Estimate(
-      plan_.n_tokens - num_decodes_, num_decodes_, context_tokens_);
+  plan_.expected =
+      lane_.spec().step_time.Estimate(plan_.n_tokens - num_decodes_, num_decodes_, context_tokens_);
 }
 
 void BatchPlanner::GrantResidents(bool over_served) {
@@ -25,7 +28,11 @@ void BatchPlanner::GrantResidents(bool over_served) {
   prefills_.clear();
   for (Sequence* sequence : lane_.running()) {  // Preempt changes states, not this order
     if (sequence->state_ != SequenceState::kRunning || !sequence->plannable() ||
-        tenants_.over_served(sequence->flow_, floor) != over_served) {
+        sequence->granted_in_ == limits_.plan_id) {
+      continue;
+    }
+    if (tenants_.over_served(sequence->flow_, floor) != over_served) {
+      passed_over_ = true;
       continue;
     }
     if (!sequence->is_decode()) {
@@ -54,8 +61,8 @@ void BatchPlanner::GrantResidents(bool over_served) {
 
 bool BatchPlanner::Admit(bool over_served) {
   const std::span<Sequence* const> running = lane_.running();
-  const bool anyone_active = std::any_of(
-      running.begin(), running.end(), [](const Sequence* sequence) {
+  const bool anyone_active =
+      std::any_of(running.begin(), running.end(), [](const Sequence* sequence) {
         return sequence->state() == SequenceState::kRunning && !sequence->paused();
       });
   while (budget() > 0) {
@@ -118,8 +125,8 @@ void BatchPlanner::Grant(Sequence& sequence, int64_t n_tokens) {
       0, std::min(end, sequence.num_prompt_tokens()) - std::max(start, sequence.high_water_));
   tenants_.Charge(sequence.flow_,
                   costs.prompt_token * prompt_tokens + (sample ? costs.output_token : 0));
-  tenants_.Charge(sequence.recompute_flow_, costs.prompt_token * recomputed);
   recomputed_tokens_ += recomputed;
+  sequence.granted_in_ = limits_.plan_id;
   sequence.high_water_ = std::max(sequence.high_water_, end);
   CHECK(sequence.num_in_flight_ < static_cast<int32_t>(sequence.starts_in_flight_.size()));
   sequence.starts_in_flight_[static_cast<size_t>(sequence.num_in_flight_++)] = start;

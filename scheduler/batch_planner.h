@@ -13,23 +13,26 @@ namespace inferd {
 //   A  decode rows of sequences that hold state, of flows that are not over-served;
 //   B  their prefill chunks, the one due first before others;
 //   C  admissions, while the head of the line fits;
-//   D  the same for over-served flows, unless the head of the line waits for room: what they would
-//      take now is what it waits for.
-// Grants are charged as they are made. Made for one plan of one lane.
+//   D  A and B again for flows that are over-served no more, since those that waited have been
+//      admitted. If the head of the line waits for room, there is no D: what D would take is what
+//      the head waits for.
+// A flow that is over-served still gets nothing, unless nothing else could run. Grants are charged
+// as they are made. Made for one plan of one lane.
 class BatchPlanner {
  public:
+  struct Limits {
+    int64_t step_tokens_max = 0;
+    uint64_t plan_id = 0;
+  };
   BatchPlanner(ModelLane& lane,
                TenantTable& tenants,
                CapacityPlanner& capacity,
-               int64_t step_tokens_max,
+               const Limits& limits,
                StepPlan& plan)
-      : lane_(lane),
-        tenants_(tenants),
-        capacity_(capacity),
-        step_tokens_max_(step_tokens_max),
-        plan_(plan) {}
+      : lane_(lane), tenants_(tenants), capacity_(capacity), limits_(limits), plan_(plan) {}
 
-  void Fill();
+  // `serve_over_served`: if the plan would stay empty, over-served flows are served after all.
+  void Fill(bool serve_over_served);
   // Tokens granted that had been computed before.
   int64_t recomputed_tokens() const { return recomputed_tokens_; }
 
@@ -37,7 +40,7 @@ class BatchPlanner {
   void GrantResidents(bool over_served);
   // False if the head of the line did not fit.
   bool Admit(bool over_served);
-  int64_t budget() const { return step_tokens_max_ - plan_.n_tokens; }
+  int64_t budget() const { return limits_.step_tokens_max - plan_.n_tokens; }
   int64_t ChunkTokens(const Sequence& sequence) const;
   int64_t CutAtGrid(const Sequence& sequence, int64_t n_tokens) const;
   // Units for up to n_tokens positions and a row of as many as can be had. Returns how many.
@@ -47,9 +50,10 @@ class BatchPlanner {
   ModelLane& lane_;
   TenantTable& tenants_;
   CapacityPlanner& capacity_;
-  const int64_t step_tokens_max_;
+  const Limits limits_;
   StepPlan& plan_;
   std::vector<Sequence*> prefills_;
+  bool passed_over_ = false;  // a sequence of an over-served flow
   int64_t recomputed_tokens_ = 0;
   int64_t num_decodes_ = 0;
   int64_t context_tokens_ = 0;

@@ -20,9 +20,8 @@ CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const 
         continue;  // flows that several tenants share
       }
       const bool in_window = tenants_.in_reorder_window(flow, floor);
-      const Order order(in_window ? sequence->first_token_due_ : TimePoint::max(),
-                        tenants_.flow(flow).key,
-                        flow);
+      const Order order(
+          in_window ? sequence->first_token_due_ : TimePoint::max(), tenants_.flow(flow).key, flow);
       if (best.sequence == nullptr || order < best_order) {
         best = {.sequence = sequence, .again = sequence->preempted_in_ == limits_.plan_id};
         best_order = order;
@@ -33,10 +32,12 @@ CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const 
   return best;
 }
 
-// A little further than what is known, so that an admission is worth its prefill.
+// What is known, and of the output that may follow the share that the tenant usually uses. The
+// last token of a sequence is never computed.
 std::vector<int64_t> CapacityPlanner::ExpectedUnits(const Sequence& sequence) const {
-  const int64_t end =
-      std::min(sequence.spec().tokens_max - 1, sequence.num_tokens() + kBlockTokens);
+  const int64_t tokens_max = sequence.spec().tokens_max;
+  const int64_t output = sequence.tenant_->ExpectedOutput(tokens_max - sequence.num_tokens());
+  const int64_t end = std::min(tokens_max - 1, sequence.num_tokens() + output);
   std::vector<int64_t> units;
   for (size_t g = 0; g < lane_.store().num_groups(); ++g) {
     units.push_back(lane_.store().UnitsFor(g, end, limits_.step_tokens_max));
@@ -84,7 +85,7 @@ bool CapacityPlanner::MakeRoomToAdmit(const Sequence& sequence, bool alone) {
     return false;
   }
   while (lane_.num_running() >= limits_.running_max || !Fits(expected)) {
-    Preempt(*VictimForAdmission(floor), sequence.flow_);
+    Preempt(*VictimForAdmission(floor), sequence);
   }
   return true;
 }
@@ -99,10 +100,8 @@ bool CapacityPlanner::MayYield(const Sequence& sequence, uint64_t floor) const {
 // younger sequence.
 bool CapacityPlanner::YieldsBefore(const Sequence& a, const Sequence& b) const {
   const auto rank = [this](const Sequence& sequence) {
-    return std::tuple(sequence.paused_,
-                      tenants_.flow(sequence.flow_).key,
-                      sequence.class_order_,
-                      sequence.id());
+    return std::tuple(
+        sequence.paused_, tenants_.flow(sequence.flow_).key, sequence.class_order_, sequence.id());
   };
   return rank(a) > rank(b);
 }
@@ -140,15 +139,17 @@ int64_t CapacityPlanner::MakeRoomToGrow(Sequence& sequence, int64_t n_tokens) {
     if (victim == nullptr) {
       break;
     }
-    Preempt(*victim, sequence.flow_);
+    Preempt(*victim, sequence);
     fit = lane_.store().TokensThatFit(sequence);
   }
   return std::min(fit, n_tokens);
 }
 
-void CapacityPlanner::Preempt(Sequence& victim, FlowIndex beneficiary) {
+// What the victim must compute again is charged to the flow that took its room; to the victim it
+// is free (its high-water mark).
+void CapacityPlanner::Preempt(Sequence& victim, const Sequence& beneficiary) {
+  tenants_.Charge(beneficiary.flow_, lane_.spec().costs.prompt_token * victim.computed_);
   lane_.Preempt(victim);
-  victim.recompute_flow_ = beneficiary;
   victim.preempted_in_ = limits_.plan_id;
   plan_.preempted.push_back(victim.id());
 }

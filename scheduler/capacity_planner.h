@@ -45,7 +45,7 @@ class CapacityPlanner {
   bool YieldsBefore(const Sequence& a, const Sequence& b) const;
   Sequence* VictimForAdmission(uint64_t floor) const;
   Sequence* VictimForGrowth(const Sequence& sequence) const;
-  void Preempt(Sequence& victim, FlowIndex beneficiary);
+  void Preempt(Sequence& victim, const Sequence& beneficiary);
 
   ModelLane& lane_;
   TenantTable& tenants_;

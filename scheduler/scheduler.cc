@@ -116,7 +116,6 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   sequence.leased_output_tokens_ = sequence.spec().leased_output_tokens.value_or(0);
   sequence.tenant_ = &tenant;
   sequence.flow_ = tenants_.FlowOf(tenant, sequence.spec().service_class);
-  sequence.recompute_flow_ = sequence.flow_;
   if (sequence.spec().deadline.has_value()) {
     alarms_.emplace(*sequence.spec().deadline, id, EndReason::kDeadline);
   }
@@ -176,8 +175,12 @@ void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
                             .running_max = options_.running_max,
                             .plan_id = last_plan_},
                            plan);
-  BatchPlanner batch(*lanes_[lane].lane, tenants_, capacity, options_.step_tokens_max, plan);
-  batch.Fill();
+  BatchPlanner batch(*lanes_[lane].lane,
+                     tenants_,
+                     capacity,
+                     {.step_tokens_max = options_.step_tokens_max, .plan_id = last_plan_},
+                     plan);
+  batch.Fill(/*serve_over_served=*/in_flight_.empty());
   recomputed_tokens_ += static_cast<uint64_t>(batch.recomputed_tokens());
 }
 
@@ -215,6 +218,9 @@ void Scheduler::Commit(uint64_t epoch, const StepResult& result) {
     } else if (sample) {
       sequence->output_.push_back(result.rows[i].token);
       if (result.rows[i].finished) {
+        const int64_t prompt = sequence->num_prompt_tokens();
+        sequence->tenant_->LearnOutput(sequence->num_tokens() - prompt,
+                                       sequence->spec().tokens_max - prompt);
         Finish(*sequence);
       } else {
         CHECK(sequence->num_tokens() < sequence->spec().tokens_max);

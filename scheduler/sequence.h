@@ -118,9 +118,8 @@ class Sequence {
   int32_t class_order_ = 0;
   Tenant* tenant_ = nullptr;
   FlowIndex flow_ = 0;
-  // The flow that pays for what is computed again: the one whose need preempted this sequence.
-  FlowIndex recompute_flow_ = 0;
   uint64_t preempted_in_ = 0;      // the plan that preempted it last
+  uint64_t granted_in_ = 0;        // the plan that it got tokens in last
   std::vector<int64_t> promised_;  // [groups] units that its admission counts on beyond those held
 };
 

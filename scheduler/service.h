@@ -20,6 +20,9 @@ struct TenantSpec {
   int64_t running_max = kUnlimited;                // sequences that hold state at once
   int64_t waiting_max = kUnlimited;                // sequences that never ran yet
   int64_t waiting_prompt_tokens_max = kUnlimited;  // their prompts' tokens
+  // Admissions count on all the output that a sequence may have, not on what the tenant's usually
+  // use: nothing of it is preempted for want of room, and fewer run at once.
+  bool reserves_all_output = false;
   static constexpr int64_t kWeightMax = 1'000'000;
 };
 
@@ -38,7 +41,8 @@ struct ServiceClass {
   // First token due this long after arrival; then one token each `token_interval`.
   std::optional<Duration> first_token = std::nullopt;
   std::optional<Duration> token_interval = std::nullopt;
-  std::optional<Duration> queue_max = std::nullopt;  // ends as kQueueTimeout if it has not started by then
+  // Ends as kQueueTimeout if it has not started this long after arrival.
+  std::optional<Duration> queue_max = std::nullopt;
 };
 
 // How long a step takes: base + prefill·prompt tokens + decode·decode rows + context·(positions

@@ -1,6 +1,7 @@
 #include "scheduler/service_policy.h"
 
 #include <algorithm>
+#include <optional>
 
 namespace inferd {
 namespace {
@@ -86,6 +87,43 @@ class VirtualTokenCounterPolicy final : public ServicePolicy {
   uint64_t last_served_key_ = 0;
 };
 
+class WindowedPolicy final : public ServicePolicy {
+ public:
+  explicit WindowedPolicy(int64_t window_units)
+      : window_(static_cast<uint64_t>(window_units) * kKeyScale) {}
+  std::string_view name() const override { return "windowed"; }
+  FlowsBy flows_by() const override { return FlowsBy::kTenant; }
+  void OnBacklogged(std::span<Flow> flows, FlowIndex index) override {
+    std::optional<uint64_t> least_waiting;
+    std::optional<uint64_t> most_resident;
+    for (FlowIndex i = 0; i < flows.size(); ++i) {
+      const Flow& flow = flows[i];
+      // Against flows that wait, not all that have work: one that only runs may be far ahead
+      // without being owed anything, and would lift the newcomer out of its turn.
+      if (i != index && flow.backlogged()) {
+        least_waiting = std::min(least_waiting.value_or(flow.key), flow.key);
+      }
+      if (flow.num_resident > 0) {
+        most_resident = std::max(most_resident.value_or(flow.key), flow.key);
+      }
+    }
+    last_level_ = least_waiting.value_or(most_resident.value_or(last_level_));
+    Flow& flow = flows[index];
+    const uint64_t held = std::clamp(flow.key, last_level_, last_level_ + window_);
+    if (held != flow.key) {
+      flow.key = held;
+      flow.key_remainder = 0;
+    }
+  }
+  void Charge(Flow& flow, int64_t units) override { AdvanceKey(flow, units); }
+  uint64_t reorder_window() const override { return window_; }
+  uint64_t over_served_window() const override { return window_; }
+
+ private:
+  const uint64_t window_;
+  uint64_t last_level_ = 0;
+};
+
 }  // namespace
 
 void ServicePolicy::OnNewFlow(Flow& /*flow*/, int32_t /*class_order*/) {}
@@ -100,6 +138,10 @@ std::unique_ptr<ServicePolicy> MakeDeficitRoundRobinPolicy(int64_t quantum_units
 }
 std::unique_ptr<ServicePolicy> MakeVirtualTokenCounterPolicy() {
   return std::make_unique<VirtualTokenCounterPolicy>();
+}
+
+std::unique_ptr<ServicePolicy> MakeWindowedPolicy(int64_t window_units) {
+  return std::make_unique<WindowedPolicy>(window_units);
 }
 
 }  // namespace inferd

@@ -1,5 +1,5 @@
 // ServicePolicy: in which order flows are served. The one seam between FCFS, strict priority, DRR,
-// VTC and our windowed virtual time; everything else of the scheduler is the same for all.
+// VTC and windowed virtual time; everything else of the scheduler is the same for all.
 //
 // A flow is what a policy orders: the whole device (FCFS), a class (strict priority), a tenant (the
 // others). Its key is the policy's: of the flows that wait, the one with the smallest key is
@@ -65,5 +65,16 @@ std::unique_ptr<ServicePolicy> MakeDeficitRoundRobinPolicy(int64_t quantum_units
 // Virtual token counter (Sheng et al. 2024): the least-served tenant is admitted first; a tenant
 // that returns is lifted to the least of those that wait; nobody is preempted for fairness.
 std::unique_ptr<ServicePolicy> MakeVirtualTokenCounterPolicy();
+// Windowed virtual time, ours: tenants in order of service received by weight, with a window of
+// `window_units` (Theta) inside which deadlines order the work; who is above the window gets
+// leftovers only and gives way to those that wait. A flow that comes to wait is lifted to
+//   V = the least key of the other flows that wait; if none does, the largest of those that hold
+//   state; if none does, the last V
+// and held to [V, V + Theta]: nobody hoards credit, old debt beyond the window is forgiven.
+// With G the largest charge by weight of one plan to one flow, while g waits every flow i with work
+// has key(i) - key(g) <= Theta + G; two flows that wait all along got service by weight that
+// differs by at most 2 (Theta + G). 4096 to 8192 units is sane; below the usual context it
+// thrashes.
+std::unique_ptr<ServicePolicy> MakeWindowedPolicy(int64_t window_units);
 
 }  // namespace inferd

@@ -166,10 +166,9 @@ TEST_F(ServicePolicyTest, ATenantAtItsCapDoesNotHoldUpOthers) {
 
 TEST_F(ServicePolicyTest, ATenantsQueueIsBounded) {
   Make(MakeFcfsPolicy());
-  ASSERT_TRUE(scheduler_
-                  ->SetTenant(TenantId("a"),
-                              {.waiting_max = 2, .waiting_prompt_tokens_max = 100})
-                  .ok());
+  ASSERT_TRUE(
+      scheduler_->SetTenant(TenantId("a"), {.waiting_max = 2, .waiting_prompt_tokens_max = 100})
+          .ok());
   const auto submit = [this](const char* tenant, size_t prompt) {
     return scheduler_
         ->Submit({.model = model_,

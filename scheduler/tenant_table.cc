@@ -8,9 +8,20 @@ namespace inferd {
 namespace {
 
 // a + b, at most the largest value.
-uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? ServicePolicy::kNoWindow : a + b; }
+uint64_t SaturatingAdd(uint64_t a, uint64_t b) {
+  return a + b < a ? ServicePolicy::kNoWindow : a + b;
+}
 
 }  // namespace
+
+// Tracks a quantile by steps that balance there (Robbins and Monro 1951): of five sequences one
+// pushes up by four steps, four push down by one.
+void Tenant::LearnOutput(int64_t used, int64_t declared) {
+  constexpr int64_t kStep = kShareOne / 80;
+  constexpr int64_t kShareMin = kShareOne / 20;
+  const bool above = used * kShareOne > output_share * declared;
+  output_share = std::clamp(output_share + (above ? 4 * kStep : -kStep), kShareMin, kShareOne);
+}
 
 TenantTable::TenantTable(std::unique_ptr<ServicePolicy> policy,
                          std::span<const ServiceClass> classes)

@@ -22,6 +22,17 @@ struct Tenant {
   int64_t num_running = 0;
   int64_t num_waiting = 0;  // never ran yet
   int64_t waiting_prompt_tokens = 0;
+  // rho: the share of the declared output that four of five of its sequences stay within, learnt
+  // as they finish. In 1/kShareOne.
+  int64_t output_share = kShareOne / 4;
+  static constexpr int64_t kShareOne = 1024;
+
+  // A sequence that might have had `declared` output tokens finished with `used`.
+  void LearnOutput(int64_t used, int64_t declared);
+  // Output tokens still to be expected of one that may have `left` more.
+  int64_t ExpectedOutput(int64_t left) const {
+    return spec.reserves_all_output ? left : (left * output_share + kShareOne - 1) / kShareOne;
+  }
 };
 
 // Scheduler's part for accounts; nobody else calls it. Flows are made as tenants and classes

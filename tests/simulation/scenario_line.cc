@@ -79,7 +79,8 @@ std::optional<Duration> ParseTime(std::string_view text) {
 std::string TimeText(Duration time) {
   for (const Unit& unit : kUnits) {
     if (time.count() % unit.nanoseconds == 0) {
-      return absl::StrCat(time.count() / unit.nanoseconds, absl::string_view(unit.name.data(), unit.name.size()));
+      return absl::StrCat(time.count() / unit.nanoseconds,
+                          absl::string_view(unit.name.data(), unit.name.size()));
     }
   }
   return "0s";
@@ -107,8 +108,7 @@ ScenarioLine::ScenarioLine(std::string_view file, int number, std::string_view t
 }
 
 Status ScenarioLine::Error(const Word& word, std::string_view message) const {
-  return ErrorF(
-      StatusCode::kInvalidArgument, "%s:%d:%d: %s", file_, number_, word.column, message);
+  return ErrorF(StatusCode::kInvalidArgument, "%s:%d:%d: %s", file_, number_, word.column, message);
 }
 
 Status ScenarioLine::ErrorAtEnd(std::string_view message) const {

@@ -48,7 +48,9 @@ class ScenarioLine {
   // taken once; FinishOptions refuses what nobody took, and lists what there is.
   StatusOr<std::optional<Word>> Option(std::string_view key);
   StatusOr<int64_t> NumberOption(std::string_view key, int64_t otherwise, NumberRange bounds);
-  StatusOr<NumberRange> RangeOption(std::string_view key, NumberRange otherwise, NumberRange bounds);
+  StatusOr<NumberRange> RangeOption(std::string_view key,
+                                    NumberRange otherwise,
+                                    NumberRange bounds);
   StatusOr<Duration> TimeOption(std::string_view key, Duration otherwise);
   StatusOr<bool> FlagOption(std::string_view key);
   Status FinishOptions();

@@ -260,8 +260,9 @@ class Parser {
       disturbance.kind = Disturbance::Kind::kStall;
       ASSIGN_OR_RETURN(disturbance.lasting, line.TakeTime("how long"));
     } else if (!line.TakeIf("cancels")) {
-      return line.Error(who, "expected: a tenant that submits, or a tenant or request that "
-                             "cancels or stops reading; both must stand on an earlier line");
+      return line.Error(who,
+                        "expected: a tenant that submits, or a tenant or request that "
+                        "cancels or stops reading; both must stand on an earlier line");
     }
     RETURN_IF_ERROR(line.FinishOptions());
     const size_t before = workload().disturbances.size();
@@ -427,8 +428,8 @@ class Parser {
                           .deadline = form.deadline,
                           .service_class = form.service_class,
                           .deterministic = form.deterministic};
-    submission.output_max = form.output_max != 0 ? static_cast<int32_t>(form.output_max)
-                                                 : submission.output_tokens;
+    submission.output_max =
+        form.output_max != 0 ? static_cast<int32_t>(form.output_max) : submission.output_tokens;
     submissions.push_back(std::move(submission));
     return OkStatus();
   }

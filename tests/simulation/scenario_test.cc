@@ -99,7 +99,8 @@ TEST(Scenario, ErrorsSayWhereAndWhat) {
     const char* line;
     const char* error;
   };
-  const std::string head = "model m blocks=9\ntenant acme\nat 0s acme submits r prompt=1 output=1\n";
+  const std::string head =
+      "model m blocks=9\ntenant acme\nat 0s acme submits r prompt=1 output=1\n";
   for (const Case& bad : {
            Case{"tennant x", "bad:4:1: a line begins with"},
            Case{"tenant 9x", "bad:4:8: the tenant's name"},
@@ -140,7 +141,8 @@ TEST(Scenario, TimesAreExactBothWays) {
     ASSERT_TRUE(time) << text;
     EXPECT_EQ(ParseTime(TimeText(*time)), time) << text;
   }
-  for (const char* text : {"", "s", "5", "1.s", "1..5s", "-1s", "0.1ns", "99999999999999999s", "25000m"}) {
+  for (const char* text :
+       {"", "s", "5", "1.s", "1..5s", "-1s", "0.1ns", "99999999999999999s", "25000m"}) {
     EXPECT_FALSE(ParseTime(text)) << text;
   }
 }

@@ -15,10 +15,23 @@ namespace {
 constexpr std::array<std::string_view, 5> kPolicies{"fair", "fcfs", "priority", "drr", "vtc"};
 constexpr std::array<std::string_view, kServiceClasses> kClasses{
     "interactive", "standard", "batch"};
-constexpr std::array<std::string_view, 17> kMetrics{
-    "finished", "refused",  "cancelled",  "expired",    "tokens",     "cached",
-    "ttft.p50", "ttft.p99", "itl.p99",    "wait.max",   "preempted",  "share",
-    "jain",     "ended",    "throughput", "recomputed", "blocks_held"};
+constexpr std::array<std::string_view, 17> kMetrics{"finished",
+                                                    "refused",
+                                                    "cancelled",
+                                                    "expired",
+                                                    "tokens",
+                                                    "cached",
+                                                    "ttft.p50",
+                                                    "ttft.p99",
+                                                    "itl.p99",
+                                                    "wait.max",
+                                                    "preempted",
+                                                    "share",
+                                                    "jain",
+                                                    "ended",
+                                                    "throughput",
+                                                    "recomputed",
+                                                    "blocks_held"};
 
 template <size_t n>
 std::optional<size_t> Find(const std::array<std::string_view, n>& names, std::string_view name) {
@@ -101,14 +114,15 @@ std::string DisturbanceText(const Workload& workload, const Disturbance& disturb
   if (disturbance.kind == Disturbance::Kind::kCancel) {
     return absl::StrFormat("at %s %s cancels\n", at, name);
   }
-  return absl::StrFormat("at %s %s stops reading for %s\n", at, name, TimeText(disturbance.lasting));
+  return absl::StrFormat(
+      "at %s %s stops reading for %s\n", at, name, TimeText(disturbance.lasting));
 }
 
 // A value as its metric is written: all times are exact to the nanosecond.
 std::string ValueText(const Expectation& expectation) {
   const bool time = expectation.metric.starts_with("ttft") ||
-                    expectation.metric.starts_with("itl") ||
-                    expectation.metric == "wait.max" || expectation.metric == "ended";
+                    expectation.metric.starts_with("itl") || expectation.metric == "wait.max" ||
+                    expectation.metric == "ended";
   return time ? TimeText(Duration(std::llround(expectation.value * 1e9)))
               : absl::StrCat(std::llround(expectation.value));
 }
@@ -121,10 +135,9 @@ std::string ExpectationText(const Expectation& expectation) {
   if (expectation.comparison != Expectation::Comparison::kEqual) {
     comparison = expectation.comparison == Expectation::Comparison::kAtMost ? "<=" : ">=";
   }
-  const std::string who =
-      expectation.metric == "gap"
-          ? absl::StrFormat("gap %s %s", expectation.subject, expectation.other)
-          : absl::StrFormat("%s %s", expectation.subject, expectation.metric);
+  const std::string who = expectation.metric == "gap"
+                              ? absl::StrFormat("gap %s %s", expectation.subject, expectation.other)
+                              : absl::StrFormat("%s %s", expectation.subject, expectation.metric);
   return absl::StrFormat("expect %s %s %s\n", who, comparison, ValueText(expectation));
 }
 

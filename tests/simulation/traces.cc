@@ -96,10 +96,9 @@ std::optional<double> ReadNumber(const Json& object, const char* key) {
 }
 
 void SortByTime(std::vector<TraceRequest>& requests) {
-  std::stable_sort(
-      requests.begin(), requests.end(), [](const TraceRequest& a, const TraceRequest& b) {
-        return a.at < b.at;
-      });
+  std::stable_sort(requests.begin(),
+                   requests.end(),
+                   [](const TraceRequest& a, const TraceRequest& b) { return a.at < b.at; });
 }
 
 }  // namespace

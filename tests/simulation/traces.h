@@ -13,8 +13,8 @@
 namespace inferd::sim {
 
 struct TraceRequest {
-  Duration at{};          // from the trace's start; ascending
-  std::string tenant;     // empty where the trace has no tenants
+  Duration at{};       // from the trace's start; ascending
+  std::string tenant;  // empty where the trace has no tenants
   int32_t prompt_tokens = 0;
   int32_t output_tokens = 0;
   // Content of the prompt as ids of consecutive runs of kMooncakeBlockTokens tokens; equal ids,

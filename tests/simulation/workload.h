@@ -52,10 +52,10 @@ struct PolicySpec {
 struct TenantSetup {
   std::string name;
   int64_t weight = 1;
-  int64_t waiting_max = 1024;   // sequences
+  int64_t waiting_max = 1024;  // sequences
   int64_t guaranteed_blocks = 0;
-  bool strict = false;          // reserves all that it declares
-  bool shared_cache = false;    // lives in the trust domain of all such tenants
+  bool strict = false;        // reserves all that it declares
+  bool shared_cache = false;  // lives in the trust domain of all such tenants
 };
 
 // Consecutive prompt tokens with a content of their own: equal content, equal tokens.
@@ -71,10 +71,10 @@ struct Submission {
   Duration at{};
   uint32_t tenant = 0;
   uint32_t model = 0;
-  std::vector<Segment> shared;  // what the prompt begins with; the rest is the request's own
-  int32_t prompt_tokens = 1;    // all of it
-  int32_t output_tokens = 1;    // what the model will say, unless cut short
-  int32_t output_max = 1;       // what the client declares; output_tokens or more
+  std::vector<Segment> shared;       // what the prompt begins with; the rest is the request's own
+  int32_t prompt_tokens = 1;         // all of it
+  int32_t output_tokens = 1;         // what the model will say, unless cut short
+  int32_t output_max = 1;            // what the client declares; output_tokens or more
   std::optional<Duration> deadline;  // from arrival
   int32_t service_class = 0;         // 0 is the most urgent
   bool deterministic = false;
