@@ -23,7 +23,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(inferd_warnings INTERFACE -Wno-maybe-uninitialized -Wno-restrict)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  target_compile_options(inferd_warnings INTERFACE -Wthread-safety)
+  # From 18 on clang gives constrained templates other names than g++ 12 gave those in abseil.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fclang-abi-compat=17>)
+  # libstdc++ 12's own std::stable_sort calls what it declares deprecated.
+  target_compile_options(inferd_warnings INTERFACE -Wthread-safety -Wno-deprecated-declarations)
 endif()
 
 if(INFERD_SANITIZE)

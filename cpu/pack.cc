@@ -51,8 +51,8 @@ void ReadScales32(const uint8_t* bytes, SourceBlock& block) {
   for (unsigned i = 0; i < 4; ++i) {
     block.scales[i] = bytes[i] & 63u;
     block.minima[i] = bytes[i + 4] & 63u;
-    block.scales[i + 4] = Byte((bytes[i + 8] & 15u) | (bytes[i] >> 6) << 4);
-    block.minima[i + 4] = Byte(bytes[i + 8] >> 4 | (bytes[i + 4] >> 6) << 4);
+    block.scales[i + 4] = Byte((bytes[i + 8] & 15u) | (unsigned{bytes[i]} >> 6) << 4);
+    block.minima[i + 4] = Byte((unsigned{bytes[i + 8]} >> 4) | (unsigned{bytes[i + 4]} >> 6) << 4);
   }
 }
 
