@@ -38,7 +38,7 @@ class Packer {
 
   // A bias for each part; absent ones are empty views, and if all are, there is none.
   Status Linear(std::vector<TensorView> parts,
-                std::vector<TensorView> biases,
+                const std::vector<TensorView>& biases,
                 std::optional<Activation> gate,
                 std::unique_ptr<DeviceLinear>& out) {
     LinearSpec spec;
