@@ -154,7 +154,7 @@ class Parser {
   }
 
   Status ParseDevice(ScenarioLine& line) {
-    DeviceSpec& device = workload().device;
+    DeviceSetup& device = workload().device;
     ASSIGN_OR_RETURN(device.step_tokens_max,
                      line.NumberOption("step_tokens", device.step_tokens_max, {1, 1 << 20}));
     ASSIGN_OR_RETURN(device.running_max,
@@ -169,10 +169,19 @@ class Parser {
     ASSIGN_OR_RETURN(device.noise_per_mille,
                      line.NumberOption("noise_per_mille", device.noise_per_mille, {0, 10'000}));
     StepTimeModel& time = device.time;
-    ASSIGN_OR_RETURN(time.base, line.TimeOption("step", time.base));
-    ASSIGN_OR_RETURN(time.prefill_token, line.TimeOption("prefill_token", time.prefill_token));
-    ASSIGN_OR_RETURN(time.decode_row, line.TimeOption("decode_row", time.decode_row));
-    ASSIGN_OR_RETURN(time.context_token, line.TimeOption("context_token", time.context_token));
+    for (const auto& [key, nanoseconds] : {std::pair{"step", &time.base_ns},
+                                           std::pair{"prefill_token", &time.prefill_token_ns},
+                                           std::pair{"decode_row", &time.decode_row_ns},
+                                           std::pair{"context_1024", &time.context_kilotoken_ns}}) {
+      ASSIGN_OR_RETURN(const Duration read, line.TimeOption(key, Duration(*nanoseconds)));
+      if (read > std::chrono::seconds(10)) {
+        return line.ErrorAtEnd(absl::StrFormat("`%s` is more than 10 s", key));
+      }
+      *nanoseconds = read.count();
+    }
+    ASSIGN_OR_RETURN(device.lease_tokens, line.NumberOption("lease", 0, kAnyCount));
+    ASSIGN_OR_RETURN(device.lease_reply, line.TimeOption("lease_reply", Duration::zero()));
+    ASSIGN_OR_RETURN(device.queue_timeout, line.TimeOption("queue_timeout", Duration::zero()));
     return line.FinishOptions();
   }
 
@@ -189,7 +198,7 @@ class Parser {
   }
 
   Status ParseModel(ScenarioLine& line) {
-    ModelSpec model;
+    ModelSetup model;
     ASSIGN_OR_RETURN(model.name, line.TakeName("the model's name"));
     ASSIGN_OR_RETURN(model.context_tokens_max,
                      line.NumberOption("context", model.context_tokens_max, {1, 1 << 24}));
@@ -228,6 +237,8 @@ class Parser {
     ASSIGN_OR_RETURN(tenant.waiting_max,
                      line.NumberOption("queue", tenant.waiting_max, {1, 1 << 20}));
     ASSIGN_OR_RETURN(tenant.guaranteed_blocks, line.NumberOption("guaranteed", 0, kAnyCount));
+    ASSIGN_OR_RETURN(tenant.budget_tokens,
+                     line.NumberOption("budget", tenant.budget_tokens, kAnyCount));
     ASSIGN_OR_RETURN(tenant.strict, line.FlagOption("strict"));
     ASSIGN_OR_RETURN(tenant.shared_cache, line.FlagOption("shared_cache"));
     RETURN_IF_ERROR(line.FinishOptions());

@@ -43,7 +43,7 @@ TEST(Scenario, SaysWhatHappensInOrderOfTime) {
   const Workload& workload = scenario->workload;
   EXPECT_EQ(workload.seed, 7);
   EXPECT_EQ(workload.device.in_flight_max, 2);
-  EXPECT_EQ(workload.device.time.base, std::chrono::milliseconds(5));
+  EXPECT_EQ(workload.device.time.base_ns, 5'000'000);
   EXPECT_TRUE(workload.device.cut_at_blocks);
   EXPECT_EQ(workload.policy.kind, PolicyKind::kVtc);
   ASSERT_EQ(workload.models.size(), 2);

@@ -42,7 +42,7 @@ std::optional<size_t> Find(const std::array<std::string_view, n>& names, std::st
   return static_cast<size_t>(found - names.begin());
 }
 
-std::string DeviceText(const DeviceSpec& device) {
+std::string DeviceText(const DeviceSetup& device) {
   std::string text = absl::StrFormat("device step_tokens=%d running=%d queue=%d in_flight=%d",
                                      device.step_tokens_max,
                                      device.running_max,
@@ -52,16 +52,20 @@ std::string DeviceText(const DeviceSpec& device) {
                   device.cut_at_blocks ? " canonical_chunks" : "",
                   device.prefix_cache ? "" : " no_prefix_cache");
   absl::StrAppend(&text, " noise_per_mille=", device.noise_per_mille);
-  absl::StrAppend(&text, " step=", TimeText(device.time.base));
-  absl::StrAppend(&text, " prefill_token=", TimeText(device.time.prefill_token));
-  absl::StrAppend(&text, " decode_row=", TimeText(device.time.decode_row));
-  absl::StrAppend(&text, " context_token=", TimeText(device.time.context_token), "\n");
+  const StepTimeModel& time = device.time;
+  absl::StrAppend(&text, " step=", TimeText(Duration(time.base_ns)));
+  absl::StrAppend(&text, " prefill_token=", TimeText(Duration(time.prefill_token_ns)));
+  absl::StrAppend(&text, " decode_row=", TimeText(Duration(time.decode_row_ns)));
+  absl::StrAppend(&text, " context_1024=", TimeText(Duration(time.context_kilotoken_ns)));
+  absl::StrAppend(&text, " queue_timeout=", TimeText(device.queue_timeout));
+  absl::StrAppend(&text, " lease=", device.lease_tokens);
+  absl::StrAppend(&text, " lease_reply=", TimeText(device.lease_reply), "\n");
   return text;
 }
 
-std::string ModelText(const ModelSpec& model) {
+std::string ModelText(const ModelSetup& model) {
   std::string text = absl::StrCat("model ", model.name, " context=", model.context_tokens_max);
-  for (const GroupSpec& group : model.groups) {
+  for (const GroupSetup& group : model.groups) {
     if (group.kind == StateKind::kSlot) {
       absl::StrAppend(&text, " slots=", group.units);
     } else if (group.window > 0) {
@@ -74,8 +78,11 @@ std::string ModelText(const ModelSpec& model) {
 }
 
 std::string TenantText(const TenantSetup& tenant) {
-  std::string text = absl::StrFormat(
-      "tenant %s weight=%d queue=%d", tenant.name, tenant.weight, tenant.waiting_max);
+  std::string text = absl::StrFormat("tenant %s weight=%d queue=%d budget=%d",
+                                     tenant.name,
+                                     tenant.weight,
+                                     tenant.waiting_max,
+                                     tenant.budget_tokens);
   if (tenant.guaranteed_blocks > 0) {
     absl::StrAppend(&text, " guaranteed=", tenant.guaranteed_blocks);
   }
@@ -183,7 +190,7 @@ std::string ToText(const Scenario& scenario) {
   absl::StrAppend(&text, "seed ", workload.seed, "\n", DeviceText(workload.device));
   absl::StrAppendFormat(
       &text, "policy %s theta=%d\n", NameOf(workload.policy.kind), workload.policy.theta);
-  for (const ModelSpec& model : workload.models) {
+  for (const ModelSetup& model : workload.models) {
     text += ModelText(model);
   }
   for (const TenantSetup& tenant : workload.tenants) {

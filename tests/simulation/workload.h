@@ -10,41 +10,48 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/model_geometry.h"
-#include "tests/simulation/step_time.h"
+#include "scheduler/service.h"
 
 namespace inferd::sim {
 
-struct GroupSpec {
+struct GroupSetup {
   StateKind kind = StateKind::kBlocks;
   int32_t window = 0;  // positions; 0: all
   int64_t units = 0;   // of the pool
 
-  friend bool operator==(const GroupSpec&, const GroupSpec&) = default;
+  friend bool operator==(const GroupSetup&, const GroupSetup&) = default;
 };
 
-struct ModelSpec {
+struct ModelSetup {
   std::string name;
   int64_t context_tokens_max = 8192;
-  std::vector<GroupSpec> groups;
+  std::vector<GroupSetup> groups;
 
-  friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
+  friend bool operator==(const ModelSetup&, const ModelSetup&) = default;
 };
 
 // Who decides the order: the scheduler's own fair policy, or a baseline.
 enum class PolicyKind : uint8_t { kFair, kFcfs, kPriority, kDrr, kVtc };
 
-struct DeviceSpec {
+struct DeviceSetup {
   int64_t step_tokens_max = 512;
   int64_t running_max = 256;
   int64_t waiting_max = 1024;
   int64_t in_flight_max = 1;   // plans uncommitted at once
   bool cut_at_blocks = false;  // the device needs canonical chunks
   bool prefix_cache = true;
-  StepTimeModel time;
+  Duration queue_timeout{};  // of every class; zero: none
+  int64_t lease_tokens = 0;  // output tokens of a lease; 0: no leases
+  Duration lease_reply{};    // how long the ledger takes to extend one
+  // Roughly a 7B model on an A10G, the device of the published VTC logs.
+  StepTimeModel time{.base_ns = 22'000'000,
+                     .prefill_token_ns = 210'000,
+                     .decode_row_ns = 50'000,
+                     .context_kilotoken_ns = 819'200};
   int64_t noise_per_mille = 0;  // steps last up to so much longer than the model says, at random
 };
 
-struct PolicySpec {
+struct PolicySetup {
   PolicyKind kind = PolicyKind::kFair;
   int64_t theta = 4096;  // the fairness window, in service units
 };
@@ -54,8 +61,9 @@ struct TenantSetup {
   int64_t weight = 1;
   int64_t waiting_max = 1024;  // sequences
   int64_t guaranteed_blocks = 0;
-  bool strict = false;        // reserves all that it declares
-  bool shared_cache = false;  // lives in the trust domain of all such tenants
+  int64_t budget_tokens = 1'000'000'000;  // output tokens it may lease
+  bool strict = false;                    // reserves all that it declares
+  bool shared_cache = false;              // lives in the trust domain of all such tenants
 };
 
 // Consecutive prompt tokens with a content of their own: equal content, equal tokens.
@@ -94,9 +102,9 @@ struct Disturbance {
 
 struct Workload {
   uint64_t seed = 0;  // of the noise and of the prompts' contents
-  DeviceSpec device;
-  PolicySpec policy;
-  std::vector<ModelSpec> models;
+  DeviceSetup device;
+  PolicySetup policy;
+  std::vector<ModelSetup> models;
   std::vector<TenantSetup> tenants;
   std::vector<Submission> submissions;    // ascending `at`
   std::vector<Disturbance> disturbances;  // ascending `at`

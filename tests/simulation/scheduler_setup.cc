@@ -1,0 +1,136 @@
+#include "tests/simulation/scheduler_setup.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "tests/simulation/fake_device.h"
+
+namespace inferd::sim {
+namespace {
+
+constexpr int64_t kDrrQuantumUnits = 1024;
+// Domains of tenants that share a cache, and of tenants alone.
+constexpr uint64_t kSharedDomain = 1;
+constexpr uint64_t kFirstOwnDomain = 2;
+
+std::unique_ptr<ServicePolicy> MakePolicy(const PolicySetup& policy) {
+  switch (policy.kind) {
+    case PolicyKind::kFcfs:
+      return MakeFcfsPolicy();
+    case PolicyKind::kPriority:
+      return MakeStrictPriorityPolicy();
+    case PolicyKind::kDrr:
+      return MakeDeficitRoundRobinPolicy(kDrrQuantumUnits);
+    case PolicyKind::kVtc:
+      return MakeVirtualTokenCounterPolicy();
+    case PolicyKind::kFair:
+      break;
+  }
+  return MakeWindowedPolicy(policy.theta);
+}
+
+// Interactive, standard, batch: NameOf in scenario_words.h.
+std::vector<ServiceClass> MakeClasses(const Workload& workload) {
+  std::vector<ServiceClass> classes(kServiceClasses);
+  for (int32_t i = 0; i < kServiceClasses; ++i) {
+    classes[static_cast<size_t>(i)].order = i;
+    if (workload.device.queue_timeout > Duration::zero()) {
+      classes[static_cast<size_t>(i)].queue_max = workload.device.queue_timeout;
+    }
+  }
+  classes[0].first_token = std::chrono::seconds(2);
+  classes[0].token_interval = std::chrono::milliseconds(200);
+  classes[1].first_token = std::chrono::seconds(20);
+  return classes;
+}
+
+ModelSpec SpecOf(const DeviceSetup& device, const ModelSetup& setup) {
+  ModelSpec spec;
+  spec.geometry = {
+      .groups = {}, .context_tokens_max = setup.context_tokens_max, .vocab_size = kVocabSize};
+  for (const GroupSetup& group : setup.groups) {
+    spec.geometry.groups.push_back({.kind = group.kind, .window = group.window});
+    spec.units.push_back(group.units);
+  }
+  spec.chunk_grid = device.cut_at_blocks ? kBlockTokens : 1;
+  spec.costs = {.prompt_token = kPromptTokenUnits, .output_token = kOutputTokenUnits};
+  spec.step_time = device.time;
+  return spec;
+}
+
+}  // namespace
+
+std::unique_ptr<Scheduler> MakeScheduler(const Workload& workload) {
+  const DeviceSetup& device = workload.device;
+  auto scheduler = std::make_unique<Scheduler>(
+      SchedulerOptions{.step_tokens_max = static_cast<int32_t>(device.step_tokens_max),
+                       .running_max = static_cast<int32_t>(device.running_max),
+                       .waiting_max = static_cast<int32_t>(device.waiting_max),
+                       .classes = MakeClasses(workload)},
+      MakePolicy(workload.policy));
+  for (const ModelSetup& model : workload.models) {
+    const auto slot = scheduler->AddModel(SpecOf(device, model));
+    CHECK(slot.ok());
+  }
+  for (const TenantSetup& tenant : workload.tenants) {
+    const Status status = scheduler->SetTenant(TenantId(tenant.name),
+                                               {.weight = tenant.weight,
+                                                .waiting_max = tenant.waiting_max,
+                                                .reserves_all_output = tenant.strict});
+    CHECK(status.ok());
+  }
+  return scheduler;
+}
+
+SequenceSpec SpecOf(const Workload& workload, uint32_t submission) {
+  const Submission& request = workload.submissions[submission];
+  SequenceSpec spec;
+  spec.model = ModelSlot(request.model);
+  spec.tenant = TenantId(workload.tenants[request.tenant].name);
+  spec.service_class = request.service_class;
+  spec.prompt =
+      std::make_shared<const std::vector<TokenId>>(PromptOf(workload, submission, kVocabSize));
+  spec.tokens_max = request.prompt_tokens + request.output_max;
+  if (workload.device.lease_tokens > 0) {
+    spec.leased_output_tokens = workload.device.lease_tokens;
+  }
+  if (request.deadline.has_value()) {
+    spec.deadline = TimePoint(request.at + *request.deadline);
+  }
+  return spec;
+}
+
+uint64_t DomainOf(const Workload& workload, uint32_t submission) {
+  const uint32_t tenant = workload.submissions[submission].tenant;
+  return workload.tenants[tenant].shared_cache ? kSharedDomain : kFirstOwnDomain + tenant;
+}
+
+EndKind EndKindOf(EndReason reason) {
+  switch (reason) {
+    case EndReason::kDeadline:
+      return EndKind::kDeadline;
+    case EndReason::kQueueTimeout:
+      return EndKind::kQueueTimeout;
+    case EndReason::kLease:
+      return EndKind::kLease;
+  }
+  return EndKind::kOpen;
+}
+
+uint64_t OutputHashAlone(const Workload& workload, uint32_t submission) {
+  const Submission& request = workload.submissions[submission];
+  FakeModel model(request.model);
+  for (const TokenId token : PromptOf(workload, submission, kVocabSize)) {
+    model.Read(token);
+  }
+  uint64_t hash = 0;
+  for (int32_t i = 0; i < request.output_tokens; ++i) {
+    const TokenId token = model.Draw();
+    hash = FoldToken(hash, token);
+    model.Read(token);
+  }
+  return hash;
+}
+
+}  // namespace inferd::sim
