@@ -53,7 +53,7 @@ class Progress {
   bool shown_ = false;
 };
 
-void SendOne(GenerationClient& client, GenerationCall call, RequestSample& sample) {
+void SendOne(GenerationClient& client, const GenerationCall& call, RequestSample& sample) {
   GenerationObserver observer;
   observer.on_output = [&sample](const ChoiceOutput&) {
     sample.outputs.push_back(SystemClock().Now());

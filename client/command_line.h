@@ -20,7 +20,7 @@ namespace inferd {
 inline constexpr char kDefaultEndpoint[] = "127.0.0.1:8750";
 inline constexpr Duration kLookupTimeout = std::chrono::seconds(10);
 
-enum class OutputFormat { kTable, kJson };
+enum class OutputFormat : uint8_t { kTable, kJson };
 
 // Options of every command.
 struct CommonOptions {

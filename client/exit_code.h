@@ -1,6 +1,7 @@
 // What inferctl's exit status says. Scripts rely on these numbers; they do not change.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -8,7 +9,7 @@
 
 namespace inferd {
 
-enum class ExitCode : int {
+enum class ExitCode : uint8_t {
   kOk = 0,
   kFailure = 1,
   kUsage = 2,               // the command line, or a request field, is wrong

@@ -1,6 +1,7 @@
 // Table: rows of text in aligned columns, for people and for `awk`.
 #pragma once
 
+#include <cstdint>
 #include <iosfwd>
 #include <string>
 #include <string_view>
@@ -12,7 +13,7 @@ namespace inferd {
 // the last is not padded. Every row has a cell for each column.
 class Table {
  public:
-  enum class Align { kLeft, kRight };
+  enum class Align : uint8_t { kLeft, kRight };
   struct Column {
     std::string title;
     Align align = Align::kLeft;
