@@ -3,6 +3,11 @@
 #include <memory>
 
 namespace inferd {
+namespace {
+
+constexpr size_t kFoldersMax = 4096;  // to remember; others are made again, which does no harm
+
+}  // namespace
 
 Status FileBatch::MakeFolder(const std::string& path) {
   if (path == root_ || made_.contains(path)) {
@@ -11,6 +16,9 @@ Status FileBatch::MakeFolder(const std::string& path) {
   const std::string parent = ParentOf(path);
   RETURN_IF_ERROR(MakeFolder(parent));
   RETURN_IF_ERROR(files_.CreateFolder(path));
+  if (made_.size() >= kFoldersMax) {
+    made_.clear();
+  }
   // It may be there since a crash that came before its parent was synced.
   made_.insert(path);
   dirty_.insert(parent);
