@@ -107,10 +107,12 @@ void Run(int num_streams, int num_steps) {
   models.SetReady("none", model);
   StreamRegistry registry(static_cast<size_t>(num_streams));
   EgressThread egress(registry,
+                      nullptr,
                       clock,
                       {.undelivered_tokens_max = 1024,
                        .stall_max = std::chrono::seconds(10),
-                       .slow_reader_timeout = std::chrono::seconds(30)});
+                       .slow_reader_timeout = std::chrono::seconds(30),
+                       .record_wait = {}});
   WorkerPool workers(2, 1024);
   std::vector<std::unique_ptr<grpc::Service>> services;
   services.push_back(MakeGenerationService({.models = models,

@@ -1,17 +1,20 @@
 #include "daemon/call_scope.h"
 
 #include "base/log.h"
-#include "base/random.h"
+#include "base/ulid.h"
 #include "daemon/error_map.h"
 
 namespace inferd {
 
 CallScope::CallScope(const Clock& clock, std::string_view method, std::string peer)
-    : clock_(clock), method_(method), peer_(std::move(peer)), start_(clock.Now()) {}
+    : clock_(clock),
+      method_(method),
+      peer_(std::move(peer)),
+      start_(clock.Now()),
+      rid_(NewUlid(clock.WallNow())) {}
 
 void CallScope::SetRequestId(std::string_view wanted) {
-  request_id_ = wanted.empty() ? absl::StrFormat("%016x%016x", RandomSeed(), RandomSeed())
-                               : std::string(wanted);
+  request_id_ = wanted.empty() ? rid_ : std::string(wanted);
 }
 
 void CallScope::End(const Status& status) {
@@ -20,6 +23,7 @@ void CallScope::End(const Status& status) {
   Log(LogLevel::kInfo,
       "call",
       {{"method", std::string(method_)},
+       {"rid", rid_},
        {"request_id", request_id_},
        {"peer", peer_},
        {"tenant", Tenant().value()},

@@ -17,7 +17,7 @@ class CallScope {
  public:
   CallScope(const Clock& clock, std::string_view method, std::string peer);
 
-  // The caller's name for the call; a new one if `wanted` is empty.
+  // The caller's name for the call; ours if `wanted` is empty.
   void SetRequestId(std::string_view wanted);
   void set_model(std::string_view model) { model_ = model; }
   void set_tokens(int64_t prompt, int64_t output) {
@@ -26,6 +26,10 @@ class CallScope {
   }
 
   const std::string& request_id() const { return request_id_; }
+  // Our own name for the call, a ULID: that of its leaves.
+  const std::string& rid() const { return rid_; }
+  const std::string& peer() const { return peer_; }
+  const std::string& model() const { return model_; }
   TimePoint start() const { return start_; }
   // Every caller, until callers are identified.
   static TenantId Tenant() { return TenantId("local"); }
@@ -38,6 +42,7 @@ class CallScope {
   const std::string_view method_;  // a literal
   const std::string peer_;
   const TimePoint start_;
+  const std::string rid_;
   std::string request_id_;
   std::string model_;
   int64_t prompt_tokens_ = 0;

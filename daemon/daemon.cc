@@ -41,7 +41,8 @@ EngineOptions ToEngineOptions(const Config& config) {
 Egress::Options ToEgressOptions(const Config& config) {
   return {.undelivered_tokens_max = config.egress.undelivered_tokens_max,
           .stall_max = config.egress.stall_max,
-          .slow_reader_timeout = config.egress.slow_reader_timeout};
+          .slow_reader_timeout = config.egress.slow_reader_timeout,
+          .record_wait = {}};
 }
 
 GrpcServer::Options ToServerOptions(const Config& config, const ListenAddress& address) {
@@ -60,7 +61,7 @@ struct Daemon::Parts {
       : config(the_config),
         device(std::move(the_device)),
         registry(static_cast<size_t>(config.requests.in_flight_max)),
-        egress(registry, SystemClock(), ToEgressOptions(config)),
+        egress(registry, nullptr, SystemClock(), ToEgressOptions(config)),
         engine(*device, SystemClock(), egress, ToEngineOptions(config)),
         backend(engine),
         workers(static_cast<size_t>(config.requests.workers),

@@ -1,6 +1,7 @@
 #include "daemon/egress.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/log.h"
 #include "daemon/error_map.h"
@@ -28,6 +29,12 @@ Status StatusOfEnd(const GenerationEvent& end) {
   return MakeError(Reason::kEngineError, "the engine failed");
 }
 
+void AppendU32(uint32_t value, std::string& out) {
+  for (int shift = 0; shift < 32; shift += 8) {
+    out.push_back(static_cast<char>(value >> shift & 0xff));
+  }
+}
+
 // When the choice's pending output is to be sent: at once, at a later time, or (max) when more
 // comes.
 TimePoint SendTime(const CallFacts& facts, const ChoiceState& choice, TimePoint now) {
@@ -45,6 +52,45 @@ TimePoint SendTime(const CallFacts& facts, const ChoiceState& choice, TimePoint 
     return now;
   }
   return choice.pending.since + facts.message_delay_max;
+}
+
+// Keeps the output for the record's commitment, as generation.proto says it is made.
+void KeepContent(const CallFacts& facts, const GenerationEvent& event, std::string& content) {
+  if (facts.want_text) {
+    content += event.text;
+    return;
+  }
+  for (const TokenId id : event.tokens) {
+    AppendU32(static_cast<uint32_t>(id), content);
+  }
+}
+
+CallOutcome OutcomeOf(const GenerationCall& call, TimePoint now) {
+  CallOutcome outcome;
+  outcome.status = call.recorded.status;
+  outcome.admitted = *call.recorded.receipt;
+  outcome.prompt_tokens = static_cast<uint64_t>(call.facts.prompt_tokens);
+  outcome.output_tokens = static_cast<uint64_t>(call.output_tokens);
+  outcome.total = now - call.scope.start();
+  if (call.started.has_value()) {
+    outcome.queue = call.started->timings.queue;
+    outcome.cached_tokens = static_cast<uint64_t>(call.started->usage.cached_tokens);
+  }
+  std::set<std::string_view> finishes;
+  for (const ChoiceState& choice : call.choices) {
+    if (call.record.level != AuditLevel::kNone) {
+      AppendU32(static_cast<uint32_t>(choice.content.size()), outcome.content);
+      outcome.content += choice.content;
+    }
+    if (choice.end.has_value()) {
+      outcome.first_token = choice.end->timings.queue + choice.end->timings.prefill;
+      finishes.insert(choice.end->reason == FinishReason::kLength ? "length" : "stop");
+    }
+  }
+  for (const std::string_view finish : finishes) {
+    outcome.finish += (outcome.finish.empty() ? "" : "+") + std::string(finish);
+  }
+  return outcome;
 }
 
 }  // namespace
@@ -86,6 +132,9 @@ void Egress::HandleEvent(const CallPtr& call, GenerationEvent&& event, TimePoint
   call->undelivered_tokens += num_tokens;
   call->output_tokens += num_tokens;
   ChoiceState& choice = call->choices.at(static_cast<size_t>(event.choice));
+  if (call->record.on && call->record.level != AuditLevel::kNone) {
+    KeepContent(call->facts, event, choice.content);
+  }
   PendingOutput& pending = choice.pending;
   if (pending.text.empty() && pending.tokens.empty()) {
     pending.since = now;
@@ -128,7 +177,9 @@ void Egress::HandleHandOver(const CallPtr& call, const Status& status, TimePoint
 void Egress::HandleWriteDone(const CallPtr& call, bool ok, TimePoint now) {
   call->writing = false;
   if (call->closed) {
-    Disarm(call);  // the reader took it after all; the status follows
+    if (!call->record.on || call->recorded.sent) {
+      Disarm(call);  // the reader took it after all; the status follows
+    }
     return;
   }
   if (!ok) {
@@ -174,10 +225,6 @@ void Egress::Close(const CallPtr& call,
                    bool cancel,
                    TimePoint now) {
   Disarm(call);
-  if (call->writing) {
-    // The status waits behind a message that may never be taken.
-    Arm(call, now + options_.slow_reader_timeout);
-  }
   if (call->paused) {
     paused_sequences_ -= call->facts.n;
     call->paused = false;
@@ -185,12 +232,101 @@ void Egress::Close(const CallPtr& call,
   call->closed = true;
   registry_.Leave(call, cancel);
   call->scope.set_tokens(call->facts.prompt_tokens, call->output_tokens);
+  if (!call->record.on) {
+    if (audit_ != nullptr) {
+      audit_->Deny(*call, status);
+    }
+    SendEnd(call, last, status, nullptr, now);
+    return;
+  }
+  call->recorded.status = status;
+  if (last != nullptr) {
+    call->recorded.last = std::make_shared<const v1::GenerateStreamResponse>(*last);
+  }
+  Arm(call, now + options_.record_wait);
+  EndRecord(call, now);
+}
+
+void Egress::EndRecord(const CallPtr& call, TimePoint now) {
+  RecordState& recorded = call->recorded;
+  if (recorded.receipt.has_value() && !recorded.ending) {
+    recorded.ending = true;
+    audit_->End(call, OutcomeOf(*call, now));
+  } else if (!recorded.sent && (recorded.admitted || !recorded.lost.ok())) {
+    EndWithoutRecord(call, now);
+  }
+}
+
+void Egress::EndWithoutRecord(const CallPtr& call, TimePoint now) {
+  const RecordState& recorded = call->recorded;
+  if (call->record.mode == AuditMode::kBestEffort) {
+    SendEnd(call, recorded.last.get(), recorded.status, nullptr, now);
+  } else {
+    const Status status = recorded.status.ok() ? MakeAuditLostError() : recorded.status;
+    SendEnd(call, nullptr, status, nullptr, now);
+  }
+}
+
+void Egress::SendEnd(const CallPtr& call,
+                     const v1::GenerateStreamResponse* last,
+                     const Status& status,
+                     const AuditReceipt* record,
+                     TimePoint now) {
+  Disarm(call);
+  if (call->writing) {
+    // The status waits behind a message that may never be taken.
+    Arm(call, now + options_.slow_reader_timeout);
+  }
+  call->recorded.sent = true;
   call->scope.End(status);
-  call->writer->Finish(last, status);
+  call->writer->Finish(last, status, record);
+}
+
+void Egress::HandleAudited(const CallPtr& call,
+                           AuditStage stage,
+                           const StatusOr<AuditReceipt>& result,
+                           TimePoint now) {
+  RecordState& recorded = call->recorded;
+  if (stage == AuditStage::kEnded) {
+    if (recorded.sent) {
+      return;  // it came too late
+    }
+    if (result.ok()) {
+      SendEnd(call, recorded.last.get(), recorded.status, &*result, now);
+    } else {
+      EndWithoutRecord(call, now);
+    }
+    return;
+  }
+  if (result.ok()) {
+    recorded.receipt = *result;
+    recorded.admitted = true;
+  } else if (call->record.mode == AuditMode::kBestEffort) {
+    recorded.admitted = true;
+  } else {
+    recorded.lost = result.status();
+  }
+  if (call->closed) {
+    EndRecord(call, now);
+  } else if (!recorded.admitted) {
+    Abort(call, MakeError(Reason::kAuditUnavailable, "the audit log takes no records now"), now);
+  } else {
+    Disarm(call);
+    Pump(call, now);
+  }
 }
 
 void Egress::Pump(const CallPtr& call, TimePoint now) {
-  if (call->closed || call->writing || !call->started.has_value()) {
+  if (call->closed || call->writing) {
+    return;
+  }
+  if (call->record.on && !call->recorded.admitted) {
+    if (!call->timer.has_value()) {
+      Arm(call, now + options_.record_wait);
+    }
+    return;
+  }
+  if (!call->started.has_value()) {
     return;
   }
   if (!call->started_sent) {
@@ -275,8 +411,18 @@ TimePoint Egress::RunTimers(TimePoint now) {
 }
 
 void Egress::FireTimer(const CallPtr& call, TimePoint now) {
-  if (call->closed) {
+  if (call->closed && call->recorded.sent) {
     call->writer->Kill();
+    return;
+  }
+  if (call->closed) {
+    EndWithoutRecord(call, now);
+    return;
+  }
+  if (call->record.on && !call->recorded.admitted) {
+    call->recorded.lost =
+        MakeError(Reason::kAuditUnavailable, "the audit log did not answer in time");
+    Abort(call, call->recorded.lost, now);
     return;
   }
   if (!call->writing) {

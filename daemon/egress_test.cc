@@ -47,8 +47,11 @@ class FakeWriter final : public CallWriter {
     EXPECT_FALSE(finished);
     sent.push_back(Describe(message));
   }
-  void Finish(const v1::GenerateStreamResponse* last, const Status& end) override {
+  void Finish(const v1::GenerateStreamResponse* last,
+              const Status& end,
+              const AuditReceipt* record) override {
     EXPECT_FALSE(finished) << "Finish twice";
+    has_record = record != nullptr;
     finished = true;
     status = end;
     if (last != nullptr) {
@@ -63,7 +66,21 @@ class FakeWriter final : public CallWriter {
   std::vector<std::string> sent;
   bool finished = false;
   bool killed = false;
+  bool has_record = false;
   Status status;
+};
+
+// Remembers what is asked of it; the test answers.
+class FakeAudit final : public CallAudit {
+ public:
+  void End(const CallPtr& call, CallOutcome outcome) override {
+    ended.emplace_back(call, std::move(outcome));
+  }
+  void Deny(const GenerationCall&, const Status& status) override {
+    denied.emplace_back(Name(ReasonOf(status)));
+  }
+  std::vector<std::pair<CallPtr, CallOutcome>> ended;
+  std::vector<std::string> denied;
 };
 
 GenerationEvent Event(const CallPtr& call, GenerationEvent::Kind kind) {
@@ -75,7 +92,7 @@ GenerationEvent Event(const CallPtr& call, GenerationEvent::Kind kind) {
 
 class EgressTest : public ::testing::Test {
  protected:
-  CallPtr Open(int64_t message_tokens_max = 1, int32_t n = 1) {
+  CallPtr Open(int64_t message_tokens_max = 1, int32_t n = 1, bool recorded = false) {
     auto writer = std::make_shared<FakeWriter>();
     CallScope scope(clock_, "Test", "test");
     scope.SetRequestId("");
@@ -86,6 +103,7 @@ class EgressTest : public ::testing::Test {
     model->name = "tiny";
     call->facts.model = std::move(model);
     call->facts.n = n;
+    call->record.on = recorded;
     call->facts.want_token_ids = true;
     call->facts.message_tokens_max = message_tokens_max;
     call->facts.message_delay_max = std::chrono::milliseconds(20);
@@ -134,12 +152,17 @@ class EgressTest : public ::testing::Test {
 
   static constexpr Duration kStall = std::chrono::seconds(10);
   static constexpr Duration kTimeout = std::chrono::seconds(30);
+  static constexpr Duration kRecordWait = std::chrono::seconds(2);
   ManualClock clock_;
   FakeBackend backend_;
   StreamRegistry registry_{8};
-  Egress egress_{
-      registry_,
-      {.undelivered_tokens_max = 4, .stall_max = kStall, .slow_reader_timeout = kTimeout}};
+  FakeAudit audit_;
+  Egress egress_{registry_,
+                 &audit_,
+                 {.undelivered_tokens_max = 4,
+                  .stall_max = kStall,
+                  .slow_reader_timeout = kTimeout,
+                  .record_wait = kRecordWait}};
 };
 
 TEST_F(EgressTest, StartedThenDeltasThenTheEndWithTheLastTokens) {
@@ -359,6 +382,123 @@ TEST_F(EgressTest, AbortAllEndsEveryCall) {
   EXPECT_EQ(ReasonOf(Writer(first).status), Reason::kDraining);
   EXPECT_EQ(ReasonOf(Writer(second).status), Reason::kDraining);
   EXPECT_EQ(registry_.size(), 0u);
+}
+
+// The rule that the whole log stands on. Take the gate out of Pump and this is red.
+TEST_F(EgressTest, NothingLeavesBeforeTheAdmittedLeafIsDurable) {
+  const CallPtr call = Open(1, 1, true);
+  PublishStarted(call);
+  PublishToken(call, "a");
+  PublishEnd(call, "b");
+  Advance(kRecordWait / 2);
+  EXPECT_THAT(Writer(call).Take(), IsEmpty());
+  EXPECT_FALSE(Writer(call).finished);
+  egress_.HandleAudited(call, AuditStage::kAdmitted, AuditReceipt{.origin = "log"}, Now());
+  EXPECT_THAT(Writer(call).Take(), ElementsAre("started"));
+}
+
+TEST_F(EgressTest, TheStatusWaitsForTheCompletedLeaf) {
+  const CallPtr call = Open(1, 1, true);
+  egress_.HandleAudited(call, AuditStage::kAdmitted, AuditReceipt{.index = 7}, Now());
+  PublishStarted(call);
+  Delivered(call);
+  PublishToken(call, "a");
+  Delivered(call);
+  EXPECT_THAT(Writer(call).Take(), ElementsAre("started", "delta 0 'a' 1"));
+  PublishEnd(call, "b");
+  EXPECT_THAT(Writer(call).Take(), IsEmpty());
+  EXPECT_FALSE(Writer(call).finished);
+  ASSERT_EQ(audit_.ended.size(), 1u);
+  const CallOutcome& outcome = audit_.ended[0].second;
+  EXPECT_EQ(outcome.admitted.index, 7u);
+  EXPECT_EQ(outcome.output_tokens, 2u);
+  EXPECT_EQ(outcome.content, std::string("\x02\0\0\0ab", 6));
+  EXPECT_EQ(outcome.finish, "stop");
+  EXPECT_TRUE(outcome.status.ok());
+  egress_.HandleAudited(call, AuditStage::kEnded, AuditReceipt{.index = 8}, Now());
+  EXPECT_THAT(Writer(call).Take(), ElementsAre("finished 0 'b' 1"));
+  EXPECT_TRUE(Writer(call).status.ok());
+  EXPECT_TRUE(Writer(call).has_record);
+  EXPECT_EQ(registry_.size(), 0u);
+}
+
+TEST_F(EgressTest, ALogThatRefusesEndsTheCallBeforeItSaysAnything) {
+  const CallPtr call = Open(1, 1, true);
+  PublishStarted(call);
+  PublishToken(call, "a");
+  egress_.HandleAudited(
+      call, AuditStage::kAdmitted, Status(StatusCode::kUnavailable, "full"), Now());
+  EXPECT_THAT(Writer(call).Take(), IsEmpty());
+  EXPECT_EQ(Writer(call).status.code(), StatusCode::kUnavailable);
+  EXPECT_EQ(ReasonOf(Writer(call).status), Reason::kAuditUnavailable);
+  EXPECT_THAT(backend_.cancelled, ElementsAre(call->handle));
+  EXPECT_THAT(audit_.ended, IsEmpty());
+}
+
+TEST_F(EgressTest, ALogThatDoesNotAnswerEndsTheCall) {
+  const CallPtr call = Open(1, 1, true);
+  PublishStarted(call);
+  Advance(kRecordWait);
+  EXPECT_EQ(ReasonOf(Writer(call).status), Reason::kAuditUnavailable);
+  EXPECT_THAT(Writer(call).Take(), IsEmpty());
+  // The leaf came after all: what it admitted is closed.
+  egress_.HandleAudited(call, AuditStage::kAdmitted, AuditReceipt{}, Now());
+  ASSERT_EQ(audit_.ended.size(), 1u);
+  EXPECT_EQ(ReasonOf(audit_.ended[0].second.status), Reason::kAuditUnavailable);
+  egress_.HandleAudited(call, AuditStage::kEnded, AuditReceipt{}, Now());
+}
+
+TEST_F(EgressTest, TheLastTokensAreNotReleasedWithoutTheirLeaf) {
+  for (const bool answers : {true, false}) {
+    const CallPtr call = Open(1, 1, true);
+    egress_.HandleAudited(call, AuditStage::kAdmitted, AuditReceipt{}, Now());
+    PublishStarted(call);
+    Delivered(call);
+    Writer(call).Take();
+    PublishEnd(call, "b");
+    if (answers) {
+      egress_.HandleAudited(
+          call, AuditStage::kEnded, Status(StatusCode::kUnavailable, "io"), Now());
+    } else {
+      Advance(kRecordWait);
+    }
+    EXPECT_THAT(Writer(call).Take(), IsEmpty());
+    EXPECT_EQ(Writer(call).status.code(), StatusCode::kAborted);
+    EXPECT_EQ(ReasonOf(Writer(call).status), Reason::kAuditUnavailable);
+  }
+}
+
+TEST_F(EgressTest, BestEffortServesWithoutALog) {
+  const CallPtr call = Open(1, 1, true);
+  call->record.mode = AuditMode::kBestEffort;
+  egress_.HandleAudited(
+      call, AuditStage::kAdmitted, Status(StatusCode::kUnavailable, "full"), Now());
+  PublishStarted(call);
+  Delivered(call);
+  PublishEnd(call, "b");
+  EXPECT_THAT(Writer(call).Take(), ElementsAre("started", "finished 0 'b' 1"));
+  EXPECT_TRUE(Writer(call).status.ok());
+}
+
+TEST_F(EgressTest, ACancelledCallHasItsLastLeafToo) {
+  const CallPtr early = Open(1, 1, true);
+  egress_.HandleCancel(early, Now());  // before the admitted leaf is durable
+  EXPECT_FALSE(Writer(early).finished);
+  EXPECT_THAT(backend_.cancelled, ElementsAre(early->handle));
+  egress_.HandleAudited(early, AuditStage::kAdmitted, AuditReceipt{}, Now());
+  ASSERT_EQ(audit_.ended.size(), 1u);
+  EXPECT_EQ(audit_.ended[0].second.status.code(), StatusCode::kCancelled);
+  egress_.HandleAudited(early, AuditStage::kEnded, AuditReceipt{}, Now());
+  EXPECT_EQ(Writer(early).status.code(), StatusCode::kCancelled);
+  EXPECT_TRUE(Writer(early).has_record);
+}
+
+TEST_F(EgressTest, ARefusalIsRecordedAndWaitsForNothing) {
+  const CallPtr refused = std::make_shared<GenerationCall>(CallScope(clock_, "Test", "test"),
+                                                           std::make_shared<FakeWriter>());
+  egress_.HandleHandOver(refused, MakeError(Reason::kQueueFull, "full"), Now());
+  EXPECT_TRUE(Writer(refused).finished);
+  EXPECT_THAT(audit_.denied, ElementsAre("QUEUE_FULL"));
 }
 
 TEST_F(EgressTest, TheRegistryKnowsItsBounds) {

@@ -5,9 +5,10 @@
 namespace inferd {
 
 EgressThread::EgressThread(StreamRegistry& registry,
+                           CallAudit* audit,
                            const Clock& clock,
                            const Egress::Options& options)
-    : clock_(clock), egress_(registry, options), thread_([this] { Run(); }) {}
+    : clock_(clock), egress_(registry, audit, options), thread_([this] { Run(); }) {}
 
 EgressThread::~EgressThread() {
   {
@@ -27,25 +28,30 @@ void EgressThread::Publish(std::vector<GenerationEvent>&& events) {
 }
 
 void EgressThread::HandOver(CallPtr call, Status status) {
-  Post({.kind = Command::Kind::kHandOver,
-        .call = std::move(call),
-        .ok = false,
-        .status = std::move(status)});
+  Command command{.kind = Command::Kind::kHandOver, .call = std::move(call)};
+  command.status = std::move(status);
+  Post(std::move(command));
 }
 
 void EgressThread::WriteDone(CallPtr call, bool ok) {
-  Post({.kind = Command::Kind::kWriteDone, .call = std::move(call), .ok = ok, .status = {}});
+  Post({.kind = Command::Kind::kWriteDone, .call = std::move(call), .ok = ok});
 }
 
 void EgressThread::Cancel(CallPtr call) {
-  Post({.kind = Command::Kind::kCancel, .call = std::move(call), .ok = false, .status = {}});
+  Post({.kind = Command::Kind::kCancel, .call = std::move(call)});
+}
+
+void EgressThread::Audited(CallPtr call, AuditStage stage, StatusOr<AuditReceipt> result) {
+  Command command{.kind = Command::Kind::kAudited, .call = std::move(call)};
+  command.stage = stage;
+  command.receipt = std::move(result);
+  Post(std::move(command));
 }
 
 void EgressThread::AbortAll(Status status) {
-  Post({.kind = Command::Kind::kAbortAll,
-        .call = nullptr,
-        .ok = false,
-        .status = std::move(status)});
+  Command command{.kind = Command::Kind::kAbortAll};
+  command.status = std::move(status);
+  Post(std::move(command));
 }
 
 void EgressThread::Post(Command&& command) {
@@ -113,6 +119,8 @@ void EgressThread::Execute(const Command& command) {
       return egress_.HandleWriteDone(command.call, command.ok, now);
     case Command::Kind::kCancel:
       return egress_.HandleCancel(command.call, now);
+    case Command::Kind::kAudited:
+      return egress_.HandleAudited(command.call, command.stage, command.receipt, now);
     case Command::Kind::kAbortAll:
       return egress_.AbortAll(command.status, now);
   }

@@ -16,7 +16,10 @@ namespace inferd {
 // pause of readers that are behind (Egress).
 class EgressThread final : public EventSink {
  public:
-  EgressThread(StreamRegistry& registry, const Clock& clock, const Egress::Options& options);
+  EgressThread(StreamRegistry& registry,
+               CallAudit* audit,
+               const Clock& clock,
+               const Egress::Options& options);
   ~EgressThread() override;
 
   // The engine's thread: a vector is moved and, if the egress thread sleeps, it is woken.
@@ -26,6 +29,8 @@ class EgressThread final : public EventSink {
   void HandOver(CallPtr call, Status status) EXCLUDES(commands_mutex_);
   void WriteDone(CallPtr call, bool ok) EXCLUDES(commands_mutex_);
   void Cancel(CallPtr call) EXCLUDES(commands_mutex_);
+  void Audited(CallPtr call, AuditStage stage, StatusOr<AuditReceipt> result)
+      EXCLUDES(commands_mutex_);
   void AbortAll(Status status) EXCLUDES(commands_mutex_);
 
   int64_t paused_sequences() const { return egress_.paused_sequences(); }
@@ -33,11 +38,13 @@ class EgressThread final : public EventSink {
 
  private:
   struct Command {
-    enum class Kind : uint8_t { kHandOver, kWriteDone, kCancel, kAbortAll };
+    enum class Kind : uint8_t { kHandOver, kWriteDone, kCancel, kAudited, kAbortAll };
     Kind kind;
-    CallPtr call;
+    CallPtr call{};
     bool ok = false;
-    Status status;
+    Status status{};
+    AuditStage stage = AuditStage::kAdmitted;
+    StatusOr<AuditReceipt> receipt = AuditReceipt();
   };
 
   void Post(Command&& command) EXCLUDES(commands_mutex_);

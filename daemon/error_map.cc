@@ -22,7 +22,7 @@ struct Row {
   int retry_ms;  // 0: trying again does not help
 };
 
-constexpr std::array<Row, 15> kRows = {{
+constexpr std::array<Row, 16> kRows = {{
     {Reason::kInvalidField, "INVALID_FIELD", StatusCode::kInvalidArgument, 0},
     {Reason::kContextLengthExceeded, "CONTEXT_LENGTH_EXCEEDED", StatusCode::kInvalidArgument, 0},
     {Reason::kRequestExceedsLimit, "REQUEST_EXCEEDS_LIMIT", StatusCode::kResourceExhausted, 0},
@@ -38,6 +38,7 @@ constexpr std::array<Row, 15> kRows = {{
     {Reason::kNotServed, "NOT_SERVED", StatusCode::kUnimplemented, 0},
     {Reason::kEngineError, "ENGINE_ERROR", StatusCode::kInternal, 0},
     {Reason::kDeviceLost, "DEVICE_LOST", StatusCode::kUnavailable, 5000},
+    {Reason::kAuditUnavailable, "AUDIT_UNAVAILABLE", StatusCode::kUnavailable, 1000},
 }};
 
 const Row& RowOf(Reason reason) { return kRows[static_cast<size_t>(reason)]; }
@@ -102,6 +103,12 @@ std::string_view Name(Reason reason) { return RowOf(reason).name; }
 Status MakeError(Reason reason, std::string_view message) {
   Status error(RowOf(reason).code, std::string(message));
   error.SetPayload(kReasonUrl, absl::Cord(std::string(Name(reason))));
+  return error;
+}
+
+Status MakeAuditLostError() {
+  Status error(StatusCode::kAborted, "the audit log could not take this call's record");
+  error.SetPayload(kReasonUrl, absl::Cord(std::string(Name(Reason::kAuditUnavailable))));
   return error;
 }
 

@@ -35,6 +35,7 @@ enum class Reason : uint8_t {
   kNotServed,
   kEngineError,
   kDeviceLost,
+  kAuditUnavailable,  // the audit log takes no leaves
 };
 
 // The wire's name of a reason, "QUEUE_FULL".
@@ -42,6 +43,8 @@ std::string_view Name(Reason reason);
 
 // `message` says what, which id, what to do next; never prompt text.
 Status MakeError(Reason reason, std::string_view message);
+// kAuditUnavailable for a call that has sent something already: ABORTED instead of UNAVAILABLE.
+Status MakeAuditLostError();
 // kInvalidField with a BadRequest violation of `field` ("sampling.top_p").
 Status MakeFieldError(std::string_view field, std::string_view message);
 

@@ -12,6 +12,8 @@
 #include "base/status.h"
 #include "daemon/call_scope.h"
 #include "daemon/generation_backend.h"
+#include "governance/audit/leaf.h"
+#include "governance/key_store.h"
 
 namespace inferd::v1 {
 class GenerateStreamResponse;
@@ -28,7 +30,10 @@ class CallWriter {
   virtual void Write(const v1::GenerateStreamResponse& message) = 0;
   // Ends the call, with a last message or (nullptr) without. A Write may still be outstanding if
   // `status` is an error.
-  virtual void Finish(const v1::GenerateStreamResponse* last, const Status& status) = 0;
+  // `record`, if there is one, names the call's last leaf, for the trailers.
+  virtual void Finish(const v1::GenerateStreamResponse* last,
+                      const Status& status,
+                      const AuditReceipt* record) = 0;
   // Drops a finished call whose reader does not even take the status. Harmless if it is gone.
   virtual void Kill() = 0;
 };
@@ -48,6 +53,29 @@ struct CallFacts {
   std::vector<std::string> stop;
 };
 
+// How the call is recorded. Set by the ingress worker before the call is submitted.
+struct CallRecord {
+  bool on = false;  // an admitted leaf is or will be on its way
+  AuditMode mode = AuditMode::kStrict;
+  AuditLevel level = AuditLevel::kMetadata;
+  SubjectRef subject;
+  CommitmentSalt salt{};
+  ModelFacts model;
+};
+
+// Where the record stands; what is sent depends on it.
+struct RecordState {
+  bool admitted = false;                // the leaf is durable, or best effort goes on without
+  std::optional<AuditReceipt> receipt;  // of that leaf
+  Status lost;                          // why there is no leaf
+  bool ending = false;                  // the completed leaf is on its way
+  bool sent = false;                    // the status was handed to gRPC
+  // The end that waits for its leaf.
+  Status status;
+  // Shared only to be of a type that this header does not know whole.
+  std::shared_ptr<const v1::GenerateStreamResponse> last;
+};
+
 // Output of a choice that was not sent yet.
 struct PendingOutput {
   std::string text;
@@ -58,6 +86,7 @@ struct PendingOutput {
 
 struct ChoiceState {
   PendingOutput pending;
+  std::string content;  // all of the output, for the record
   bool first_sent = false;
   std::optional<GenerationEvent> end;  // kFinished came; its output is in `pending`
   bool end_sent = false;
@@ -72,6 +101,7 @@ struct GenerationCall {
   // Ingress worker until it hands the call over (submitted or refused), egress thread after.
   CallScope scope;
   CallFacts facts;
+  CallRecord record;
 
   // Constant after construction.
   const std::shared_ptr<CallWriter> writer;
@@ -85,7 +115,8 @@ struct GenerationCall {
   // Egress thread only.
   bool handed_over = false;  // the ingress worker is done with it
   Status abort;              // why to end it once it is handed over; OK: no reason
-  bool closed = false;       // Finish was called
+  bool closed = false;       // no more output; Finish was called, or waits for the record
+  RecordState recorded;
   std::optional<GenerationEvent> started;
   bool started_sent = false;
   std::vector<ChoiceState> choices;

@@ -116,24 +116,45 @@ Status FillOutput(const v1::OutputOptions& in, const DeliveryDefaults& defaults,
   return OkStatus();
 }
 
+StatusOr<std::vector<TokenId>> TakeIds(const v1::TokenIds& in,
+                                       const ResidentModel& model,
+                                       PreparedGeneration& out) {
+  for (const int32_t token : in.ids()) {
+    if (token < 0 || token >= model.config.vocab_size) {
+      return MakeFieldError(
+          "token_ids",
+          absl::StrFormat(
+              "token %d is not in the vocabulary of %d", token, model.config.vocab_size));
+    }
+    for (int shift = 0; shift < 32; shift += 8) {
+      out.prompt_content.push_back(static_cast<char>(token >> shift & 0xff));
+    }
+  }
+  out.prompt_parts["token_ids"] = 1;
+  return std::vector<TokenId>(in.ids().begin(), in.ids().end());
+}
+
+// The prompt's tokens; its content and parts go into `out`.
 template <typename Request>
-StatusOr<std::vector<TokenId>> MakePrompt(const Request& request, const ResidentModel& model) {
+StatusOr<std::vector<TokenId>> MakePrompt(const Request& request,
+                                          const ResidentModel& model,
+                                          PreparedGeneration& out) {
   switch (request.prompt_case()) {
     case Request::kText:
+      out.prompt_content = request.text();
+      out.prompt_parts["text"] = 1;
       return EncodeText(model, request.text(), SpecialTokens::kAsText, model.add_bos);
-    case Request::kChat:
-      return EncodeChat(model, request.chat());
-    case Request::kTokenIds:
-      for (const int32_t token : request.token_ids().ids()) {
-        if (token < 0 || token >= model.config.vocab_size) {
-          return MakeFieldError(
-              "token_ids",
-              absl::StrFormat(
-                  "token %d is not in the vocabulary of %d", token, model.config.vocab_size));
-        }
+    case Request::kChat: {
+      ASSIGN_OR_RETURN(ChatEncoding chat, EncodeChat(model, request.chat()));
+      out.prompt_content = std::move(chat.text);
+      for (const v1::ChatMessage& message : request.chat().messages()) {
+        // Templates take a few known roles alone (RenderPieces): a role is no free text.
+        ++out.prompt_parts[message.role()];
       }
-      return std::vector<TokenId>(request.token_ids().ids().begin(),
-                                  request.token_ids().ids().end());
+      return std::move(chat.tokens);
+    }
+    case Request::kTokenIds:
+      return TakeIds(request.token_ids(), model, out);
     case Request::PROMPT_NOT_SET:
       break;
   }
@@ -163,6 +184,7 @@ StatusOr<PreparedGeneration> PrepareAny(const Request& request,
   PreparedGeneration prepared;
   CallFacts& facts = prepared.facts;
   GenerationRequest& out = prepared.request;
+  RETURN_IF_ERROR(CheckEndUser(request.end_user()));
   ASSIGN_OR_RETURN(facts.model, models.Resolve(request.model()));
   const ResidentModel& model = *facts.model;
   if (request.has_expected_digest()) {
@@ -171,7 +193,7 @@ StatusOr<PreparedGeneration> PrepareAny(const Request& request,
   RETURN_IF_ERROR(FillSampling(request.sampling(), model.config.vocab_size, out));
   RETURN_IF_ERROR(FillStopping(request.stopping(), model.config.vocab_size, out.stopping));
   RETURN_IF_ERROR(FillOutput(request.output(), defaults, facts));
-  ASSIGN_OR_RETURN(std::vector<TokenId> prompt, MakePrompt(request, model));
+  ASSIGN_OR_RETURN(std::vector<TokenId> prompt, MakePrompt(request, model, prepared));
   RETURN_IF_ERROR(CheckLength(model, prompt.size()));
   facts.seed = out.sampling.seed;
   facts.prompt_tokens = static_cast<int32_t>(prompt.size());
@@ -196,6 +218,12 @@ Status CheckRequestId(std::string_view id) {
                                           kRequestIdBytesMax));
   }
   return OkStatus();
+}
+
+Status CheckEndUser(std::string_view end_user) {
+  return end_user.size() > kEndUserBytesMax
+             ? MakeFieldError("end_user", absl::StrFormat("is at most %d bytes", kEndUserBytesMax))
+             : OkStatus();
 }
 
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateRequest& request,

@@ -2,6 +2,9 @@
 // the engine does not.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "base/status.h"
 #include "daemon/generation_call.h"
 #include "daemon/model_directory.h"
@@ -15,6 +18,7 @@ namespace inferd {
 
 inline constexpr size_t kRequestIdBytesMax = 128;
 inline constexpr int32_t kMessageTokensMax = 1024;
+inline constexpr size_t kEndUserBytesMax = 128;
 
 // How often messages go out when the request does not say.
 struct DeliveryDefaults {
@@ -25,10 +29,17 @@ struct DeliveryDefaults {
 struct PreparedGeneration {
   GenerationRequest request;  // without ids, arrival and deadline, which the caller fills
   CallFacts facts;
+  // For the call's record: the prompt's text, or its ids as 4 bytes each, little-endian; messages
+  // by role, or {"text": 1}.
+  std::string prompt_content;
+  std::map<std::string, uint64_t> prompt_parts;
 };
 
 // INVALID_FIELD unless the id is empty or printable ASCII of at most kRequestIdBytesMax bytes.
 Status CheckRequestId(std::string_view id);
+
+// INVALID_FIELD if it is longer than kEndUserBytesMax.
+Status CheckEndUser(std::string_view end_user);
 
 // Errors as error_map.h makes them. Tokenises: for ingress workers.
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateRequest& request,

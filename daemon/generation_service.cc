@@ -56,7 +56,10 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
       reactor_.message_ = SerializeMessage(message);
       reactor_.StartWrite(&reactor_.message_);
     }
-    void Finish(const v1::GenerateStreamResponse* last, const Status& status) override {
+    void Finish(const v1::GenerateStreamResponse* last,
+                const Status& status,
+                const AuditReceipt* record) override {
+      AddRecordTrailers(record, reactor_.context_);
       grpc::Status end = EndStatus(status, reactor_.context_);
       if (last == nullptr) {
         reactor_.Finish(std::move(end));
@@ -109,7 +112,10 @@ class WholeReactor final : public grpc::ServerUnaryReactor {
       Add(message);
       reactor_.egress_.WriteDone(reactor_.call_, true);
     }
-    void Finish(const v1::GenerateStreamResponse* last, const Status& status) override {
+    void Finish(const v1::GenerateStreamResponse* last,
+                const Status& status,
+                const AuditReceipt* record) override {
+      AddRecordTrailers(record, reactor_.context_);
       if (last != nullptr) {
         Add(*last);
         std::sort(answer_.mutable_choices()->begin(),
@@ -222,8 +228,8 @@ class Service final : public RawService {
       const ResidentModel& model, const v1::ApplyChatTemplateRequest& request) {
     v1::ApplyChatTemplateResponse response;
     ASSIGN_OR_RETURN(*response.mutable_text(), RenderChat(model, request.chat()));
-    ASSIGN_OR_RETURN(const auto tokens, EncodeChat(model, request.chat()));
-    response.mutable_token_ids()->Add(tokens.begin(), tokens.end());
+    ASSIGN_OR_RETURN(const ChatEncoding chat, EncodeChat(model, request.chat()));
+    response.mutable_token_ids()->Add(chat.tokens.begin(), chat.tokens.end());
     FillRef(model, response.mutable_model());
     return response;
   }
@@ -298,13 +304,24 @@ class Service final : public RawService {
     }
     ASSIGN_OR_RETURN(PreparedGeneration prepared, Prepare(request, parts_.models, parts_.delivery));
     call->scope.set_model(prepared.facts.model->name);
+    std::optional<AdmittedLeaf> leaf;
+    if (parts_.audit != nullptr) {
+      leaf = parts_.audit->Prepare(*call, prepared, request.end_user());
+    }
     call->facts = std::move(prepared.facts);
     GenerationRequest& out = prepared.request;
     out.request_id = RequestId(call->scope.request_id());
     out.tenant = CallScope::Tenant();
     out.arrival = call->scope.start();
     out.deadline = deadline;
-    return FromRoom(parts_.registry.Submit(call, parts_.backend, std::move(out)));
+    const Status submitted = FromRoom(parts_.registry.Submit(call, parts_.backend, std::move(out)));
+    if (!submitted.ok()) {
+      call->record.on = false;  // refused: a denied leaf, no admitted one
+    } else if (leaf.has_value()) {
+      // The engine works meanwhile; egress holds what it gives until the leaf is durable.
+      parts_.audit->Admit(call, *std::move(leaf));
+    }
+    return submitted;
   }
 
   const GenerationServiceParts parts_;

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "daemon/audit_join.h"
 #include "daemon/egress_thread.h"
 #include "daemon/generation_request.h"
 #include "daemon/model_directory.h"
@@ -26,6 +27,7 @@ struct GenerationServiceParts {
   const Clock& clock;
   DeliveryDefaults delivery;
   Duration duration_max{};
+  AuditJoin* audit = nullptr;  // absent: no audit log
 };
 
 std::unique_ptr<grpc::Service> MakeGenerationService(const GenerationServiceParts& parts);

@@ -61,6 +61,16 @@ v1::GenerateStreamResponse StartedMessage(const GenerationCall& call) {
   started->set_cached_tokens(call.started->usage.cached_tokens);
   Set(started->mutable_queue_time(), call.started->timings.queue);
   started->set_numerics_id(DigestText(call.facts.model->numerics_id));
+  if (const auto& receipt = call.recorded.receipt; receipt.has_value()) {
+    v1::AuditReceipt* audit = started->mutable_audit();
+    audit->set_origin(receipt->origin);
+    audit->set_index(receipt->index);
+    audit->set_leaf_hash(DigestText(receipt->leaf_hash));
+    audit->set_record_id(call.scope.rid());
+    if (call.record.level == AuditLevel::kMetadata) {
+      audit->set_salt(call.record.salt.data(), call.record.salt.size());
+    }
+  }
   return message;
 }
 

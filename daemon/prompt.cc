@@ -56,14 +56,21 @@ StatusOr<std::vector<TokenId>> EncodeText(const ResidentModel& model,
   return tokens;
 }
 
-StatusOr<std::vector<TokenId>> EncodeChat(const ResidentModel& model, const v1::ChatPrompt& chat) {
+StatusOr<ChatEncoding> EncodeChat(const ResidentModel& model, const v1::ChatPrompt& chat) {
   ASSIGN_OR_RETURN(const ChatTemplateInput input, ToInput(model, chat));
   const auto pieces = model.chat_template->RenderPieces(input);
   if (!pieces.ok()) {
     return AsFieldError(pieces.status(), "chat");
   }
   auto tokens = EncodePrompt(*model.tokenizer, *pieces);
-  return tokens.ok() ? tokens : AsFieldError(tokens.status(), "chat");
+  if (!tokens.ok()) {
+    return AsFieldError(tokens.status(), "chat");
+  }
+  ChatEncoding encoding{.tokens = *std::move(tokens), .text = {}};
+  for (const auto& piece : *pieces) {
+    encoding.text += piece.text;
+  }
+  return encoding;
 }
 
 StatusOr<std::string> RenderChat(const ResidentModel& model, const v1::ChatPrompt& chat) {

@@ -24,7 +24,11 @@ StatusOr<std::vector<TokenId>> EncodeText(const ResidentModel& model,
 
 // The conversation's tokens: only what the template writes, control tokens in its own text alone.
 // INVALID_FIELD naming the part of `chat` at fault.
-StatusOr<std::vector<TokenId>> EncodeChat(const ResidentModel& model, const v1::ChatPrompt& chat);
+struct ChatEncoding {
+  std::vector<TokenId> tokens;
+  std::string text;  // what the template wrote
+};
+StatusOr<ChatEncoding> EncodeChat(const ResidentModel& model, const v1::ChatPrompt& chat);
 
 // The conversation as the template writes it.
 StatusOr<std::string> RenderChat(const ResidentModel& model, const v1::ChatPrompt& chat);

@@ -34,4 +34,12 @@ grpc::Status EndStatus(const Status& status, grpc::CallbackServerContext& contex
   return ToGrpc(status);
 }
 
+void AddRecordTrailers(const AuditReceipt* record, grpc::CallbackServerContext& context) {
+  if (record != nullptr) {
+    context.AddTrailingMetadata("audit-origin", record->origin);
+    context.AddTrailingMetadata("audit-index", std::to_string(record->index));
+    context.AddTrailingMetadata("audit-leaf", "sha256:" + record->leaf_hash.Hex());
+  }
+}
+
 }  // namespace inferd

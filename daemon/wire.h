@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "daemon/call_scope.h"
 #include "daemon/error_map.h"
+#include "governance/audit/leaf.h"
 
 namespace inferd {
 
@@ -22,6 +23,9 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::MessageLite& message);
 
 // The status for Finish; puts the retry trailers of retryable errors into the context.
 grpc::Status EndStatus(const Status& status, grpc::CallbackServerContext& context);
+
+// The trailers audit-origin, audit-index and audit-leaf; nothing for nullptr.
+void AddRecordTrailers(const AuditReceipt* record, grpc::CallbackServerContext& context);
 
 // One unary call that no engine works on. Run() is called once, from any thread; the object
 // deletes itself when gRPC is done with it.

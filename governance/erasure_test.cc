@@ -89,6 +89,7 @@ class ErasureTest : public ::testing::Test {
                                     .subject = subject,
                                     .origin = "example.org/log",
                                     .direction = VaultDirection::kInput,
+                                    .salt = NewCommitmentSalt(),
                                     .payload = payload});
     EXPECT_TRUE(put.ok()) << put.status();
     return put->handle;

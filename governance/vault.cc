@@ -169,10 +169,9 @@ StatusOr<Vault::Put> Vault::Store(const PutRequest& request) {
                                .key_id = subject_key.key_id};
   const std::string bound = vault_format::EncodeEnvelope(envelope);
   const SecretKey record_key = SecretKey::Random();
-  const CommitmentSalt salt = NewCommitmentSalt();
-  std::string secret(salt.begin(), salt.end());
+  std::string secret(request.salt.begin(), request.salt.end());
   Put result;
-  result.commitment = CommitTo(salt, request.payload);
+  result.commitment = CommitTo(request.salt, request.payload);
   secret.append(record_key.bytes());
   const std::string sealed_key = AeadSeal(subject_key.key, std::string(kKeyPlace) + bound, secret);
   Cleanse(secret);

@@ -63,6 +63,7 @@ class Vault {
     SubjectRef subject;
     std::string_view origin;
     VaultDirection direction = VaultDirection::kInput;
+    CommitmentSalt salt{};  // fresh, of this request
     std::string_view payload;
   };
   struct Put {

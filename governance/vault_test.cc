@@ -45,6 +45,7 @@ class VaultTest : public ::testing::Test {
                                     .subject = subject,
                                     .origin = "example.org/log",
                                     .direction = VaultDirection::kInput,
+                                    .salt = NewCommitmentSalt(),
                                     .payload = payload});
     EXPECT_TRUE(put.ok()) << put.status();
     return *put;

@@ -1,0 +1,330 @@
+#include "daemon/audit_join.h"
+
+#include <algorithm>
+
+#include "daemon/error_map.h"
+#include "governance/audit/canonical_json.h"
+
+namespace inferd {
+namespace {
+
+// As 4 bytes each, little-endian.
+std::string IdBytes(std::span<const TokenId> ids) {
+  std::string bytes;
+  bytes.reserve(4 * ids.size());
+  for (const TokenId id : ids) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      bytes.push_back(static_cast<char>(static_cast<uint32_t>(id) >> shift & 0xff));
+    }
+  }
+  return bytes;
+}
+
+uint64_t Micros(Duration duration) {
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
+  return static_cast<uint64_t>(std::max<int64_t>(micros, 0));
+}
+
+ActorFacts ActorOf(const TenantId& tenant) {
+  // Until callers are identified, the tenant is all that is known of them.
+  return {.kind = "workload", .id = tenant.value(), .authn = "none"};
+}
+
+SamplingFacts SamplingOf(const GenerationRequest& request, const CallRecord& record) {
+  const SamplingParams& in = request.sampling;
+  SamplingFacts out;
+  out.temperature = in.temperature;
+  out.top_k = in.top_k;
+  out.top_p = in.top_p;
+  out.min_p = in.min_p;
+  out.repetition = in.repetition_penalty;
+  out.presence = in.presence_penalty;
+  out.frequency = in.frequency_penalty;
+  out.max_tokens = static_cast<uint64_t>(request.stopping.max_tokens.value_or(0));
+  out.num_choices = static_cast<uint64_t>(request.n);
+  out.seed = in.seed;
+  out.rng = "philox4x32-10/1";
+  if (record.level != AuditLevel::kNone && !request.stopping.stop.empty()) {
+    std::string stops;
+    for (const std::string& stop : request.stopping.stop) {
+      stops += stop;
+      stops.push_back('\0');
+    }
+    out.stop = CommitTo(record.salt, stops);
+  }
+  if (record.level != AuditLevel::kNone && !in.logit_bias.empty()) {
+    std::string biases;
+    for (const auto& [token, bias] : in.logit_bias) {
+      biases += absl::StrFormat("%d=%s;", token, ShortestDecimal(bias));
+    }
+    out.logit_bias = CommitTo(record.salt, biases);
+  }
+  return out;
+}
+
+// The most that the call can use, which a crash would charge.
+QuotaFacts UpperBound(const CallFacts& facts, const GenerationRequest& request) {
+  const int64_t room = facts.model->config.context_tokens_max - facts.prompt_tokens;
+  const int64_t out = std::min<int64_t>(request.stopping.max_tokens.value_or(room), room);
+  return {.dec = "exempt",
+          .res = {.in = static_cast<uint64_t>(facts.prompt_tokens),
+                  .out = static_cast<uint64_t>(std::max<int64_t>(out, 0) * request.n)}};
+}
+
+}  // namespace
+
+AuditJoin::AuditJoin(
+    AuditLog& log, Vault* vault, SecretKey subject_pepper, const Clock& clock, Options options)
+    : log_(log),
+      vault_(vault),
+      subject_pepper_(std::move(subject_pepper)),
+      clock_(clock),
+      options_(std::move(options)),
+      thread_([this] { Run(); }) {}
+
+AuditJoin::~AuditJoin() {
+  {
+    MutexLock lock(jobs_mutex_);
+    stopping_ = true;
+  }
+  jobs_ready_.notify_one();
+  thread_.join();
+}
+
+void AuditJoin::set_deliver(Deliver deliver) {
+  MutexLock lock(deliver_mutex_);
+  deliver_ = std::move(deliver);
+}
+
+AuditRule AuditJoin::RuleFor(const std::string& tenant) const {
+  const auto found = options_.tenants.find(tenant);
+  return found == options_.tenants.end() ? options_.rule : found->second;
+}
+
+AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,
+                                const PreparedGeneration& prepared,
+                                std::string_view end_user) const {
+  const CallFacts& facts = prepared.facts;
+  const TenantId tenant = CallScope::Tenant();
+  const AuditRule rule = RuleFor(tenant.value());
+  CallRecord& record = call.record;
+  record.on = true;
+  record.mode = rule.mode;
+  record.level = rule.level;
+  record.subject = {.tenant = tenant.value(),
+                    .subject = SubjectHash(subject_pepper_, tenant.value(), end_user)};
+  record.salt = NewCommitmentSalt();
+  record.model = ModelFacts{
+      .ref = facts.model->name, .digest = facts.model->digest, .quant = facts.model->quantization};
+  AdmittedLeaf leaf;
+  LeafDraft& draft = leaf.draft;
+  draft.type = LeafType::kInferenceAdmitted;
+  draft.tenant = tenant;
+  draft.rid = RequestId(call.scope.rid());
+  draft.mode = record.mode;
+  draft.level = record.level;
+  draft.actor = ActorOf(tenant);
+  draft.subj = record.subject.subject;
+  draft.src = call.scope.peer();
+  draft.model = record.model;
+  if (facts.model->chat_template != nullptr) {
+    draft.model->tmpl = facts.model->template_digest;
+  }
+  draft.model->engine = options_.build;
+  draft.model->hw = options_.hardware;
+  draft.model->det = "batch-invariant";
+  draft.model->num = "sha256:" + facts.model->numerics_id.Hex();
+  draft.quota = UpperBound(facts, prepared.request);
+  draft.sampling = SamplingOf(prepared.request, record);
+  draft.route = RouteFacts{.kind = "local"};
+  InputFacts& input = draft.input.emplace();
+  input.size_bytes = prepared.prompt_content.size();
+  input.num_tokens = static_cast<uint64_t>(facts.prompt_tokens);
+  input.parts = prepared.prompt_parts;
+  if (record.level != AuditLevel::kNone) {
+    input.content = CommitTo(record.salt, prepared.prompt_content);
+    input.token_ids = CommitTo(record.salt, IdBytes(*prepared.request.prompt));
+    input.request_id = CommitTo(record.salt, call.scope.request_id());
+  }
+  if (record.level == AuditLevel::kFull) {
+    leaf.content = prepared.prompt_content;
+  }
+  return leaf;
+}
+
+void AuditJoin::Admit(const CallPtr& call, AdmittedLeaf leaf) {
+  if (call->record.level == AuditLevel::kFull) {
+    const auto put = vault_->Store({.rid = leaf.draft.rid.value(),
+                                    .subject = call->record.subject,
+                                    .origin = log_.origin(),
+                                    .direction = VaultDirection::kInput,
+                                    .salt = call->record.salt,
+                                    .payload = leaf.content});
+    if (!put.ok()) {
+      Answer(call, AuditStage::kAdmitted, put.status());
+      return;
+    }
+    leaf.draft.detail["vault"] = put->handle;
+  }
+  log_.Append(std::move(leaf.draft), Answer(call, AuditStage::kAdmitted));
+}
+
+AppendCallback AuditJoin::Answer(const CallPtr& call, AuditStage stage) {
+  return [this, call, stage](StatusOr<AuditReceipt> result) {
+    Answer(call, stage, std::move(result));
+  };
+}
+
+void AuditJoin::Answer(const CallPtr& call, AuditStage stage, StatusOr<AuditReceipt> result) {
+  MutexLock lock(deliver_mutex_);
+  if (deliver_) {
+    deliver_(call, stage, std::move(result));
+  }
+}
+
+LeafDraft AuditJoin::EndDraft(const GenerationCall& call, const CallOutcome& outcome) const {
+  const CallRecord& record = call.record;
+  LeafDraft draft;
+  draft.type = LeafType::kInferenceCompleted;
+  draft.tenant = TenantId(record.subject.tenant);
+  draft.rid = RequestId(call.scope.rid());
+  draft.mode = record.mode;
+  draft.level = record.level;
+  draft.actor = ActorOf(draft.tenant);
+  draft.subj = record.subject.subject;
+  draft.model = record.model;
+  draft.admitted = outcome.admitted;
+  OutcomeFacts& out = draft.outcome.emplace();
+  out.size_bytes = outcome.content.size();
+  out.num_tokens = outcome.output_tokens;
+  if (record.level != AuditLevel::kNone) {
+    out.content = CommitTo(record.salt, outcome.content);
+  }
+  out.finish = outcome.finish;
+  out.status = absl::StatusCodeToString(outcome.status.code());
+  out.err = outcome.status.ok() ? "" : std::string(Name(ReasonOf(outcome.status)));
+  out.use = {
+      .in = outcome.prompt_tokens, .cached = outcome.cached_tokens, .out = outcome.output_tokens};
+  out.settle = {.in = outcome.prompt_tokens, .out = outcome.output_tokens};
+  out.queue_us = Micros(outcome.queue);
+  out.ttft_us = Micros(outcome.first_token);
+  out.total_us = Micros(outcome.total);
+  return draft;
+}
+
+void AuditJoin::End(const CallPtr& call, CallOutcome outcome) {
+  LeafDraft draft = EndDraft(*call, outcome);
+  if (call->record.level != AuditLevel::kFull) {
+    log_.Append(std::move(draft), Answer(call, AuditStage::kEnded));
+    return;
+  }
+  {
+    MutexLock lock(jobs_mutex_);
+    jobs_.push_back([this, call, draft = std::move(draft), content = std::move(outcome.content)] {
+      AppendEnd(call, draft, content);
+    });
+  }
+  jobs_ready_.notify_one();
+}
+
+void AuditJoin::AppendEnd(const CallPtr& call, LeafDraft draft, const std::string& content) {
+  const auto put = vault_->Store({.rid = draft.rid.value(),
+                                  .subject = call->record.subject,
+                                  .origin = log_.origin(),
+                                  .direction = VaultDirection::kOutput,
+                                  .salt = call->record.salt,
+                                  .payload = content});
+  if (!put.ok()) {
+    // The leaf says what is known; the caller gets no answer that is not kept.
+    draft.outcome->status = absl::StatusCodeToString(StatusCode::kAborted);
+    draft.outcome->err = Name(Reason::kAuditUnavailable);
+    log_.Append(std::move(draft), [this, call, error = put.status()](const auto&) {
+      Answer(call, AuditStage::kEnded, error);
+    });
+    return;
+  }
+  draft.outcome->vault = put->handle;
+  log_.Append(std::move(draft), Answer(call, AuditStage::kEnded));
+}
+
+void AuditJoin::Run() {
+  for (;;) {
+    std::function<void()> job;
+    {
+      MutexLock lock(jobs_mutex_);
+      jobs_ready_.wait(lock.std_lock(),
+                       [this]() NO_THREAD_SAFETY_ANALYSIS { return stopping_ || !jobs_.empty(); });
+      if (jobs_.empty()) {
+        return;
+      }
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+    }
+    job();
+  }
+}
+
+void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
+  const TenantId tenant = CallScope::Tenant();
+  const std::string reason(Name(ReasonOf(status)));
+  {
+    MutexLock lock(denials_mutex_);
+    auto key = std::pair(tenant.value(), reason);
+    if (denials_.size() >= kDenialKindsMax && !denials_.contains(key)) {
+      key = {std::string(kLogTenant), "OTHER"};
+    }
+    Denials& denials = denials_[key];
+    const TimePoint now = clock_.Now();
+    if (now - denials.minute >= std::chrono::minutes(1)) {
+      denials.minute = now;
+      denials.in_minute = 0;
+    }
+    if (++denials.in_minute > kDenialLeavesPerMinute) {
+      denials.last = clock_.WallNow();
+      denials.first = denials.summed == 0 ? denials.last : denials.first;
+      ++denials.summed;
+      return;
+    }
+  }
+  LeafDraft draft;
+  draft.type = LeafType::kInferenceDenied;
+  draft.tenant = tenant;
+  draft.rid = RequestId(call.scope.rid());
+  draft.mode = RuleFor(tenant.value()).mode;
+  draft.actor = ActorOf(tenant);
+  draft.src = call.scope.peer();
+  if (!call.scope.model().empty()) {
+    draft.model = ModelFacts{.ref = call.scope.model()};
+  }
+  draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(status.code()), .err = reason};
+  log_.Append(std::move(draft), [](const auto&) {});
+}
+
+void AuditJoin::Tick() {
+  std::vector<LeafDraft> summaries;
+  {
+    MutexLock lock(denials_mutex_);
+    if (clock_.Now() - last_summary_ < kDenialSummaryPeriod) {
+      return;
+    }
+    last_summary_ = clock_.Now();
+    for (auto& [key, denials] : denials_) {
+      if (denials.summed == 0) {
+        continue;
+      }
+      LeafDraft& draft = summaries.emplace_back();
+      draft.type = LeafType::kDeniedSummary;
+      draft.tenant = TenantId(key.first);
+      draft.detail["reason"] = key.second;
+      draft.detail["count"] = denials.summed;
+      draft.detail["first"] = Rfc3339Micros(denials.first);
+      draft.detail["last"] = Rfc3339Micros(denials.last);
+      denials.summed = 0;
+    }
+  }
+  for (LeafDraft& draft : summaries) {
+    log_.Append(std::move(draft), [](const auto&) {});
+  }
+}
+
+}  // namespace inferd
