@@ -9,7 +9,7 @@ SECONDS_MAX ?= 60
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
-        bench-peer fuzz results clean
+        bench-peer sim sim-full fuzz results clean
 
 help:            ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ bench: release   ## measure what the figures table asks for
 
 bench-peer: release  ## measure against llama.cpp on the same file
 	@tools/bench_peer.sh
+
+sim: setup       ## 2,000 random workloads in the simulator; make sim SEED=7 replays one
+	@tools/sim.sh $(SEED)
+
+sim-full: setup  ## the simulator's experiments and its mutation gate (minutes)
+	@tools/sim.sh --full
 
 fuzz: setup      ## fuzz one parser: make fuzz TARGET=gguf SECONDS_MAX=1800
 	@tools/results.py run fuzz -- tools/fuzz.sh $(TARGET) $(SECONDS_MAX)

@@ -36,6 +36,7 @@ inline constexpr char kCancel[] = "cancel-ends-grants";
 inline constexpr char kOverdue[] = "nothing-overdue";
 inline constexpr char kDrain[] = "drains";
 inline constexpr char kOutput[] = "output-as-alone";
+inline constexpr char kReserved[] = "reserved-is-not-preempted";
 inline constexpr char kReplay[] = "same-log-same-plans";
 }  // namespace check
 

@@ -103,6 +103,7 @@ Workload Shrink(Workload workload, const std::string& check, int runs_max) {
 
 FuzzResult RunSeeds(const FuzzOptions& options) {
   std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
   std::mutex mutex;
   std::set<std::pair<uint64_t, std::string>> failures;
   FuzzResult result;
@@ -112,6 +113,9 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
   int64_t tokens = 0;
   const auto work = [&] {
     for (int64_t i = next++; i < options.seeds; i = next++) {
+      if (options.first_only && failed) {
+        return;
+      }
       const uint64_t seed = options.first_seed + static_cast<uint64_t>(i);
       const Report report = RunChecked(RandomWorkload(options.kind, seed));
       const std::scoped_lock lock(mutex);
@@ -122,6 +126,7 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
       result.bound_used = std::max(result.bound_used, report.bound_used);
       result.pair_gap = std::max(result.pair_gap, report.pair_gap);
       if (report.violation.has_value()) {
+        failed = true;
         failures.insert({seed, Describe(options, seed, *report.violation)});
       }
     }

@@ -14,8 +14,9 @@ struct FuzzOptions {
   WorkloadKind kind = WorkloadKind::kFuzz;
   uint64_t first_seed = 1;
   int64_t seeds = 2000;
-  int threads = 0;     // 0: one a core
-  bool shrink = true;  // reduce the first failure's log
+  int threads = 0;          // 0: one a core
+  bool first_only = false;  // stop at a failure
+  bool shrink = true;       // reduce the first failure's log
 };
 
 struct FuzzResult {

@@ -36,6 +36,8 @@ class Generator {
   }
   bool OneIn(uint64_t n) { return random_.Below(n) == 0; }
 
+  int32_t AnyClass() { return static_cast<int32_t>(random_.Below(kServiceClasses)); }
+
   // About log-uniform: short ones are as frequent as long ones.
   int32_t Length(int64_t low, int64_t high) {
     const double exponent =
@@ -89,10 +91,11 @@ class Generator {
 
   void Tenants() {
     const int64_t tenants = kind_ == WorkloadKind::kFuzz ? Between(1, 5) : Between(2, 8);
+    const bool all_strict = OneIn(6);
     for (int64_t t = 0; t < tenants; ++t) {
       TenantSetup tenant{.name = "t" + std::to_string(t)};
       tenant.weight = OneIn(2) ? 1 : Between(1, 8);
-      tenant.strict = OneIn(5);
+      tenant.strict = all_strict || OneIn(5);
       tenant.waiting_max = kind_ == WorkloadKind::kFuzz && OneIn(4) ? Between(2, 16) : 4096;
       if (workload_.device.lease_tokens > 0 && OneIn(2)) {
         tenant.budget_tokens = Between(20, 600);
@@ -109,6 +112,7 @@ class Generator {
     const int64_t gap_ms = Between(1, fuzz ? 400 : 1500);
     const int64_t start_ms = OneIn(2) ? 0 : Between(0, 4000);
     const int64_t longest = fuzz ? 300 : 700;
+    const int32_t own_class = OneIn(2) ? AnyClass() : -1;
     const int32_t prefix = OneIn(2) ? Length(20, 200) : 0;
     Duration at = std::chrono::milliseconds(start_ms);
     for (int64_t i = 0; i < requests; ++i) {
@@ -122,7 +126,7 @@ class Generator {
       request.output_tokens = Length(1, fuzz ? 120 : 300);
       request.output_max =
           request.output_tokens * (OneIn(2) ? 1 : static_cast<int32_t>(Between(1, 4)));
-      request.service_class = static_cast<int32_t>(random_.Below(kServiceClasses));
+      request.service_class = own_class >= 0 ? own_class : AnyClass();
       if (prefix > 0 && !OneIn(4)) {  // the same content for some tenants
         request.shared.push_back({.content = tenant % 2, .tokens = prefix});
         request.prompt_tokens = std::max(request.prompt_tokens, prefix);

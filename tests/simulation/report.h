@@ -48,10 +48,11 @@ struct TenantService {
   int64_t charged_units = 0;
 };
 
-// Delivered units of every tenant at one time.
+// Where every tenant stands at one time.
 struct ServiceSample {
   Duration at{};
   std::vector<int64_t> delivered_units;
+  std::vector<bool> waiting;  // it has requests that never ran
 };
 
 struct Report {

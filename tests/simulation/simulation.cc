@@ -62,6 +62,22 @@ std::vector<int64_t> BudgetsOf(const Workload& workload) {
   return budgets;
 }
 
+// Nobody preempts for fairness, nobody stops reading, and all reserve what they may need: then
+// nothing is ever preempted.
+bool AllReserved(const Workload& workload) {
+  const PolicyKind policy = workload.policy.kind;
+  return (policy == PolicyKind::kFcfs || policy == PolicyKind::kDrr ||
+          policy == PolicyKind::kVtc) &&
+         std::all_of(workload.tenants.begin(),
+                     workload.tenants.end(),
+                     [](const TenantSetup& tenant) { return tenant.strict; }) &&
+         std::none_of(workload.disturbances.begin(),
+                      workload.disturbances.end(),
+                      [](const Disturbance& disturbance) {
+                        return disturbance.kind == Disturbance::Kind::kStall;
+                      });
+}
+
 class Simulation {
  public:
   Simulation(const Workload& workload, const RunOptions& options)
@@ -75,6 +91,7 @@ class Simulation {
         checks_(workload, *scheduler_),
         ledger_(BudgetsOf(workload)),
         noise_(workload.seed ^ 0x6e6f697365),
+        all_reserved_(AllReserved(workload)),
         streams_(workload.submissions.size()) {
     report_.requests.resize(workload.submissions.size());
     report_.tenants.resize(workload.tenants.size());
@@ -276,6 +293,9 @@ class Simulation {
     for (const Ended& ended : plan.ended) {
       End(submission_of_.at(ended.id), EndKindOf(ended.reason));
     }
+    if (all_reserved_ && !plan.preempted.empty()) {
+      checks_.Fail(check::kReserved, "every admission reserved all it may need");
+    }
     for (const SequenceId id : plan.preempted) {
       ++report_.requests[submission_of_.at(id)].preemptions;
       ++report_.preemptions;
@@ -350,9 +370,11 @@ class Simulation {
   }
 
   void RecordService() {
-    ServiceSample sample{.at = elapsed(), .delivered_units = {}};
-    for (const TenantService& tenant : report_.tenants) {
-      sample.delivered_units.push_back(tenant.delivered_units);
+    ServiceSample sample{.at = elapsed(), .delivered_units = {}, .waiting = {}};
+    for (size_t t = 0; t < report_.tenants.size(); ++t) {
+      sample.delivered_units.push_back(report_.tenants[t].delivered_units);
+      const Tenant* tenant = scheduler_->tenants().Find(TenantId(workload_.tenants[t].name));
+      sample.waiting.push_back(tenant != nullptr && tenant->num_waiting > 0);
     }
     report_.service.push_back(std::move(sample));
   }
@@ -474,6 +496,7 @@ class Simulation {
   Checks checks_;
   LeaseLedger ledger_;
   SplitMix64 noise_;
+  const bool all_reserved_;
   std::vector<Stream> streams_;
   std::map<uint32_t, int64_t> high_water_;  // by submission
   EventQueue<Event> events_;

@@ -1,0 +1,25 @@
+// The experiments behind the simulator's figures; docs/simulator.md says what each shows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+#include "tests/simulation/traces.h"
+#include "tests/simulation/workload.h"
+
+namespace inferd::sim {
+
+// A device like that of the VTC authors: Llama-2-7B on an A10G, room for 10,000 tokens.
+Workload VtcDevice(PolicyKind policy, int64_t theta_units);
+// Adds a trace's requests; every tenant of the trace becomes one of the workload.
+void AddTrace(const std::vector<TraceRequest>& trace, Workload& workload);
+
+// Each prints what it saw, then its RESULT lines. `traces` is the folder of the traces; kNotFound
+// if one is not there. theta_units: the fairness window.
+Status RunFairness(int64_t workloads, int threads);  // the theorem on random workloads
+Status RunTwoClients(const std::string& traces, int64_t theta_units);          // E1
+Status RunTwentySevenTenants(const std::string& traces, int64_t theta_units);  // E2
+Status RunHog(int64_t theta_units);                                            // E3
+
+}  // namespace inferd::sim
