@@ -191,7 +191,7 @@ void MeasureFake() {
   std::remove(path.c_str());
   FakeDevice device;
   CountingSink sink;
-  Engine engine(device, SystemClock(), sink, {.step_tokens_max = 1024});
+  Engine engine(device, SystemClock(), sink, {.step_tokens_max = 1024, .prefix_cache = false});
   const auto model = LoadOrDie(engine, *file);
   engine.Start();
   std::vector<double> steps;
@@ -210,7 +210,7 @@ void MeasureModel(const std::string& path, int threads) {
     std::exit(1);
   }
   CountingSink sink;
-  Engine engine(**device, SystemClock(), sink, {});
+  Engine engine(**device, SystemClock(), sink, {.prefix_cache = false});
   const auto model = LoadOrDie(engine, *file);
   engine.Start();
   std::vector<double> ttft;

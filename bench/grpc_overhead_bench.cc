@@ -123,7 +123,8 @@ void Run(int pairs, Duration step) {
   FakeDevice device;
   device.set_step_time(step);
   FirstTokenSink sink;
-  Engine engine(device, SystemClock(), sink, {.kv_bytes = config.kv_cache_bytes_max});
+  Engine engine(
+      device, SystemClock(), sink, {.kv_bytes = config.kv_cache_bytes_max, .prefix_cache = false});
   const auto file = ModelFile::Open(path);
   CHECK(file.ok());
   const auto model = engine.LoadModel("tiny", Digest(), **file);

@@ -126,7 +126,7 @@ int Run(const std::string& path, int threads, const std::string& isa_name) {
   }
   const int64_t resident_before = ResidentBytes();
   Stopwatch stopwatch;
-  Engine engine(**device, SystemClock(), stopwatch, EngineOptions{});
+  Engine engine(**device, SystemClock(), stopwatch, EngineOptions{.prefix_cache = false});
   std::shared_ptr<const ResidentModel> model;
   {
     const auto file = ModelFile::Open(path);

@@ -119,6 +119,7 @@ void Core::Admit(Arrival&& arrival) {
         failure_.ok() ? scheduler_.Submit({.model = generation.request.model,
                                            .tenant = generation.request.tenant,
                                            .prompt = generation.request.prompt,
+                                           .prefix = arrival.prefix,
                                            .tokens_max = arrival.tokens_max,
                                            .deadline = generation.request.deadline},
                                           clock_.Now())
@@ -188,6 +189,9 @@ void Core::MarkPlanned(const StepPlan& plan) {
       continue;
     }
     choice.first_planned = now;
+    choice.cached_tokens = static_cast<int32_t>(plan.rows[i].sequence->num_cached_tokens());
+    counts_.prompt_tokens += static_cast<uint64_t>(choice.cached_tokens);
+    counts_.cached_tokens += static_cast<uint64_t>(choice.cached_tokens);
     ++newly_started_;
     if (!generation.started) {
       generation.started = true;
@@ -195,6 +199,7 @@ void Core::MarkPlanned(const StepPlan& plan) {
       event.stream = generation.stream;
       event.kind = GenerationEvent::Kind::kStarted;
       event.usage.prompt_tokens = static_cast<int32_t>(generation.request.prompt->size());
+      event.usage.cached_tokens = choice.cached_tokens;
       event.timings.queue = now - generation.request.arrival;
     }
   }
@@ -202,6 +207,7 @@ void Core::MarkPlanned(const StepPlan& plan) {
 
 Status Core::Compute(const StepPlan& plan) {
   LoadedModel& model = models_[plan.model.value()];
+  CHECK(plan.copies_before.empty() && plan.copies_after.empty());  // no model has slots yet
   builder_.Build(plan, row_owners_, model.units.size());
   const std::vector<SampleRow>& draws = builder_.sample_rows();
   sampled_.assign(draws.size(), SampledToken{});
@@ -287,6 +293,7 @@ void Core::Close(GenerationState& generation, int32_t choice, GenerationEvent& e
   if (!state.first_planned.has_value()) {
     ++newly_started_;  // it waits no longer
   }
+  event.usage.cached_tokens = state.cached_tokens;
   owners_.erase(state.sequence);
   --generation.num_open;
   event.last = generation.num_open == 0;
@@ -316,6 +323,7 @@ void Core::UpdateStats() {
   counts_.running = scheduler.running;
   counts_.waiting = scheduler.waiting;
   counts_.kv_blocks_used = scheduler.blocks_used;
+  counts_.kv_blocks_cached = scheduler.blocks_cached;
   counts_.kv_blocks_total = scheduler.blocks_total;
   MutexLock lock(stats_mutex_);
   published_ = counts_;

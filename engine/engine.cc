@@ -7,6 +7,7 @@
 #include "engine/core.h"
 #include "engine/inbox.h"
 #include "engine/loaded_model.h"
+#include "engine/prefix_root.h"
 #include "engine/request_check.h"
 #include "model/model_file.h"
 
@@ -66,7 +67,9 @@ class Engine::Impl {
     }
     ASSIGN_OR_RETURN(const int64_t tokens_max,
                      engine_internal::CheckRequest(request, *model, clock_.Now()));
-    return inbox_.Push(std::move(request), tokens_max);
+    std::shared_ptr<const PromptPrefix> prefix =
+        options_.prefix_cache ? engine_internal::MakePrefix(request, *model) : nullptr;
+    return inbox_.Push(std::move(request), tokens_max, std::move(prefix));
   }
 
   Inbox& inbox() { return inbox_; }

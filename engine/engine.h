@@ -25,6 +25,9 @@ struct EngineOptions {
   int32_t running_max = 256;      // sequences of one model that hold KV at once
   int32_t waiting_max = 1024;     // choices that never ran yet; beyond: kUnavailable
   int64_t kv_bytes = int64_t{1} << 30;  // KV of one model
+  // KV of prompts is kept while nobody needs its memory, and found again by requests of the same
+  // tenant that begin alike.
+  bool prefix_cache = true;
 };
 
 // What everyone may know of a resident model. Immutable; shared with request threads, which may
@@ -54,11 +57,13 @@ struct ResidentModel {
 struct EngineStats {
   uint64_t steps = 0;
   uint64_t prompt_tokens = 0;
+  uint64_t cached_tokens = 0;  // of prompt_tokens, not computed but found
   uint64_t output_tokens = 0;
   uint64_t preemptions = 0;
   int64_t running = 0;
   int64_t waiting = 0;
-  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_used = 0;    // by requests
+  int64_t kv_blocks_cached = 0;  // by nobody, but worth keeping
   int64_t kv_blocks_total = 0;
   TimePoint last_step{};  // for health: work queued and no step for long means wedged
 };

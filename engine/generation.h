@@ -52,6 +52,10 @@ struct GenerationRequest {
   bool want_text = true;
   bool show_control = false;  // control tokens appear in the text
   bool text_start = false;    // the output starts a text of its own (an empty prompt)
+  // State of the prompt may come from the tenant's earlier requests, and stays for later ones: the
+  // same tokens come out either way.
+  bool use_prefix_cache = true;
+  std::string prefix_scope;  // narrows who shares it within the tenant (a user, a session)
 };
 
 // Names a submitted request at the engine's door. Never reused by one engine.
@@ -59,7 +63,7 @@ using StreamHandle = uint64_t;
 
 struct GenerationUsage {
   int32_t prompt_tokens = 0;
-  int32_t cached_tokens = 0;
+  int32_t cached_tokens = 0;  // of the prompt, found in the tenant's prefix cache
   int32_t output_tokens = 0;
 };
 

@@ -81,7 +81,6 @@ void ChoiceState::End(FinishReason reason, GenerationEvent& event) {
   event.kind = GenerationEvent::Kind::kFinished;
   event.reason = reason;
   event.usage = {.prompt_tokens = static_cast<int32_t>(request_.prompt->size()),
-                 .cached_tokens = 0,
                  .output_tokens = output_tokens_};
 }
 

@@ -58,6 +58,7 @@ struct GenerationState {
     SequenceId sequence;
     std::optional<TimePoint> first_planned;
     std::optional<TimePoint> first_token;
+    int32_t cached_tokens = 0;
   };
 
   StreamHandle stream = 0;

@@ -4,7 +4,9 @@
 
 namespace inferd::engine_internal {
 
-StatusOr<StreamHandle> Inbox::Push(GenerationRequest request, int64_t tokens_max) {
+StatusOr<StreamHandle> Inbox::Push(GenerationRequest request,
+                                   int64_t tokens_max,
+                                   std::shared_ptr<const PromptPrefix> prefix) {
   MutexLock lock(mutex_);
   if (!failure_.ok()) {
     return failure_;
@@ -18,7 +20,10 @@ StatusOr<StreamHandle> Inbox::Push(GenerationRequest request, int64_t tokens_max
   waiting_ += request.n;
   const StreamHandle stream = ++last_stream_;
   live_.emplace(stream, Live{});
-  arrivals_.push_back({.stream = stream, .request = std::move(request), .tokens_max = tokens_max});
+  arrivals_.push_back({.stream = stream,
+                       .request = std::move(request),
+                       .tokens_max = tokens_max,
+                       .prefix = std::move(prefix)});
   for_core_.notify_one();
   return stream;
 }

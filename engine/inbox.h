@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/thread_annotations.h"
 #include "engine/generation.h"
+#include "scheduler/prompt_prefix.h"
 
 namespace inferd::engine_internal {
 
@@ -18,7 +19,8 @@ namespace inferd::engine_internal {
 struct Arrival {
   StreamHandle stream = 0;
   GenerationRequest request;
-  int64_t tokens_max = 0;  // prompt and output together
+  int64_t tokens_max = 0;                      // prompt and output together
+  std::shared_ptr<const PromptPrefix> prefix;  // shared by the request's choices; may be nullptr
 };
 
 // The latest wishes for one stream.
@@ -41,7 +43,9 @@ class Inbox {
   explicit Inbox(int64_t waiting_max) : waiting_max_(waiting_max) {}
 
   // Any thread. kUnavailable when full, draining, stopped or failed.
-  StatusOr<StreamHandle> Push(GenerationRequest request, int64_t tokens_max) EXCLUDES(mutex_);
+  StatusOr<StreamHandle> Push(GenerationRequest request,
+                              int64_t tokens_max,
+                              std::shared_ptr<const PromptPrefix> prefix) EXCLUDES(mutex_);
   // Streams that are not live are ignored.
   void Cancel(StreamHandle stream) EXCLUDES(mutex_);
   void SetPaused(StreamHandle stream, bool paused) EXCLUDES(mutex_);

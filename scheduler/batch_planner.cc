@@ -72,10 +72,12 @@ bool BatchPlanner::Admit(bool over_served) {
     }
     Sequence& sequence = *next.sequence;
     const bool alone = !anyone_active && plan_.rows.empty();
-    if (next.again || !capacity_.MakeRoomToAdmit(sequence, alone)) {
+    if (next.again) {
       return false;
     }
-    if (Grow(sequence, ChunkTokens(sequence)) == 0) {
+    lane_.store().Adopt(sequence);
+    if (!capacity_.MakeRoomToAdmit(sequence, alone) || Grow(sequence, ChunkTokens(sequence)) == 0) {
+      lane_.store().Release(sequence);
       return false;
     }
     tenants_.Settle();
@@ -84,7 +86,16 @@ bool BatchPlanner::Admit(bool over_served) {
 }
 
 int64_t BatchPlanner::ChunkTokens(const Sequence& sequence) const {
-  return CutAtGrid(sequence, std::min(sequence.num_pending(), budget()));
+  int64_t n_tokens = std::min(sequence.num_pending(), budget());
+  const std::optional<int64_t> checkpoint =
+      lane_.store().NextCheckpoint(sequence, lane_.spec().chunk_grid);
+  if (checkpoint.has_value()) {  // a multiple of the grid
+    const int64_t to_checkpoint = *checkpoint - sequence.computed_;
+    if (n_tokens >= to_checkpoint) {
+      return to_checkpoint;
+    }
+  }
+  return CutAtGrid(sequence, n_tokens);
 }
 
 int64_t BatchPlanner::CutAtGrid(const Sequence& sequence, int64_t n_tokens) const {
@@ -107,8 +118,15 @@ int64_t BatchPlanner::Grow(Sequence& sequence, int64_t n_tokens) {
   const bool admitted = sequence.state_ == SequenceState::kWaiting;
   if (admitted) {
     lane_.Admit(sequence);
+    lane_.store().CountHit(sequence);
+    const int64_t cached = sequence.computed_ - sequence.high_water_;
+    if (cached > 0) {
+      tenants_.Charge(sequence.flow_, lane_.spec().costs.cached_token * cached);
+      sequence.high_water_ = sequence.computed_;
+    }
   }
-  if (lane_.store().Grow(sequence, sequence.computed_ + n_tokens) || admitted) {
+  if (lane_.store().Grow(sequence, sequence.computed_ + n_tokens, plan_.copies_before) ||
+      admitted) {
     capacity_.RenewPromise(sequence);
   }
   Grant(sequence, n_tokens);
@@ -123,6 +141,13 @@ void BatchPlanner::Grant(Sequence& sequence, int64_t n_tokens) {
   const int64_t recomputed = std::max<int64_t>(0, std::min(sequence.high_water_, end) - start);
   const int64_t prompt_tokens = std::max<int64_t>(
       0, std::min(end, sequence.num_prompt_tokens()) - std::max(start, sequence.high_water_));
+  if (lane_.store().NextCheckpoint(sequence, lane_.spec().chunk_grid) == end) {
+    if (std::vector<BlockIndex> checkpoint =
+            lane_.store().TakeCheckpoint(sequence, plan_.copies_after);
+        !checkpoint.empty()) {
+      checkpoints_.emplace(plan_.rows.size(), std::move(checkpoint));
+    }
+  }
   tenants_.Charge(sequence.flow_,
                   costs.prompt_token * prompt_tokens + (sample ? costs.output_token : 0));
   recomputed_tokens_ += recomputed;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "scheduler/capacity_planner.h"
@@ -35,6 +36,8 @@ class BatchPlanner {
   void Fill(bool serve_over_served);
   // Tokens granted that had been computed before.
   int64_t recomputed_tokens() const { return recomputed_tokens_; }
+  // Checkpoints that the plan fills, by row; to be published, and given back, with its commit.
+  std::map<size_t, std::vector<BlockIndex>> TakeCheckpoints() { return std::move(checkpoints_); }
 
  private:
   void GrantResidents(bool over_served);
@@ -53,6 +56,7 @@ class BatchPlanner {
   const Limits limits_;
   StepPlan& plan_;
   std::vector<Sequence*> prefills_;
+  std::map<size_t, std::vector<BlockIndex>> checkpoints_;
   bool passed_over_ = false;  // a sequence of an over-served flow
   int64_t recomputed_tokens_ = 0;
   int64_t num_decodes_ = 0;

@@ -45,25 +45,22 @@ std::vector<int64_t> CapacityPlanner::ExpectedUnits(const Sequence& sequence) co
   return units;
 }
 
-bool CapacityPlanner::Fits(const std::vector<int64_t>& expected) const {
-  for (size_t g = 0; g < expected.size(); ++g) {
-    if (expected[g] + lane_.store().promised(g) > lane_.store().available(g)) {
-      return false;
-    }
+// Units of each group that are lacking for what the sequence is expected to need.
+std::vector<int64_t> CapacityPlanner::Lacking(const Sequence& sequence) const {
+  std::vector<int64_t> lacking = ExpectedUnits(sequence);
+  for (size_t g = 0; g < lacking.size(); ++g) {
+    lacking[g] += lane_.store().promised(g) - sequence.tables_[g].num_held() -
+                  lane_.store().available(g, sequence);
   }
-  return true;
+  return lacking;
 }
 
 bool CapacityPlanner::MakeRoomToAdmit(const Sequence& sequence, bool alone) {
   if (alone && lane_.num_running() < limits_.running_max) {
     return true;
   }
-  const std::vector<int64_t> expected = ExpectedUnits(sequence);
   const uint64_t floor = tenants_.Floor();
-  std::vector<int64_t> lacking(expected.size());
-  for (size_t g = 0; g < expected.size(); ++g) {
-    lacking[g] = expected[g] + lane_.store().promised(g) - lane_.store().available(g);
-  }
+  std::vector<int64_t> lacking = Lacking(sequence);
   int64_t rows_lacking = lane_.num_running() + 1 - limits_.running_max;
   const auto enough = [&] {
     return rows_lacking <= 0 &&
@@ -73,21 +70,26 @@ bool CapacityPlanner::MakeRoomToAdmit(const Sequence& sequence, bool alone) {
     return true;
   }
   for (const Sequence* victim : lane_.running()) {
-    if (!MayYield(*victim, floor)) {
-      continue;
+    if (MayYield(*victim, floor)) {
+      --rows_lacking;
+      for (size_t g = 0; g < lacking.size(); ++g) {
+        lacking[g] -= victim->tables_[g].num_held() + victim->promised_[g];
+      }
     }
-    --rows_lacking;
-    for (size_t g = 0; g < expected.size(); ++g) {
-      lacking[g] -= victim->tables_[g].num_held() + victim->promised_[g];
+  }
+  while (enough()) {  // blocks that victims share with others may make it less than was counted
+    Sequence* victim = VictimForAdmission(floor);
+    if (victim == nullptr) {
+      return false;
+    }
+    Preempt(*victim, sequence);
+    const std::vector<int64_t> left = Lacking(sequence);
+    if (lane_.num_running() < limits_.running_max &&
+        std::all_of(left.begin(), left.end(), [](int64_t units) { return units <= 0; })) {
+      return true;
     }
   }
-  if (!enough()) {
-    return false;
-  }
-  while (lane_.num_running() >= limits_.running_max || !Fits(expected)) {
-    Preempt(*VictimForAdmission(floor), sequence);
-  }
-  return true;
+  return false;
 }
 
 // Paused, or of an over-served flow; and no step reads its state.

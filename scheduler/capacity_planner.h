@@ -28,9 +28,10 @@ class CapacityPlanner {
   // (`over_served`) or are not above the policy's window, the one with the smallest key, or, within
   // the reorder window, the one whose first token is due first.
   Candidate NextToAdmit(bool over_served) const;
-  // True if there is room for the sequence and for what it is expected to need, made by preempting
-  // sequences of over-served flows if that is enough. Nobody is preempted in vain.
-  // `alone`: nothing else would run: promises do not count and paused sequences give way.
+  // True if there is room for the sequence, which holds no more than its cached prefix, and for
+  // what it is expected to need, made by preempting sequences of over-served flows if that is
+  // enough. Nobody is preempted in vain. `alone`: nothing else would run: promises do not count and
+  // paused sequences give way.
   bool MakeRoomToAdmit(const Sequence& sequence, bool alone);
   // Units for n_tokens more positions, or for as many as can be had, by preempting sequences that
   // come after it in line and have no grant in this plan. Returns how many.
@@ -40,7 +41,7 @@ class CapacityPlanner {
 
  private:
   std::vector<int64_t> ExpectedUnits(const Sequence& sequence) const;
-  bool Fits(const std::vector<int64_t>& expected) const;
+  std::vector<int64_t> Lacking(const Sequence& sequence) const;
   bool MayYield(const Sequence& sequence, uint64_t floor) const;
   bool YieldsBefore(const Sequence& a, const Sequence& b) const;
   Sequence* VictimForAdmission(uint64_t floor) const;

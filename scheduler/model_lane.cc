@@ -51,12 +51,13 @@ void ModelLane::Remove(Sequence& sequence) {
   CHECK(!sequence.in_flight());
   if (sequence.state_ == SequenceState::kWaiting) {
     StopWaiting(sequence);
-    return;
+  } else {
+    std::erase(running_, &sequence);
+    --num_running_;
+    store_.Release(sequence);
+    tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
   }
-  std::erase(running_, &sequence);
-  --num_running_;
-  store_.Release(sequence);
-  tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
+  store_.Detach(sequence);
 }
 
 void ModelLane::SetPaused(Sequence& sequence, bool paused) {
@@ -77,6 +78,9 @@ void ModelLane::Admit(Sequence& sequence) {
   StopWaiting(sequence);
   sequence.state_ = SequenceState::kRunning;
   sequence.preempted_ = false;
+  if (!std::exchange(sequence.was_admitted_, true)) {
+    sequence.cached_tokens_ = sequence.computed_;
+  }
   const auto place = std::upper_bound(
       running_.begin(), running_.end(), &sequence, [](const Sequence* a, const Sequence* b) {
         return a->id() < b->id();
@@ -89,7 +93,6 @@ void ModelLane::Admit(Sequence& sequence) {
 void ModelLane::Preempt(Sequence& sequence) {
   CHECK(sequence.state_ == SequenceState::kRunning && !sequence.in_flight());
   store_.Release(sequence);
-  sequence.computed_ = 0;
   sequence.state_ = SequenceState::kWaiting;
   sequence.preempted_ = true;
   ++sequence.preemptions_;
@@ -143,7 +146,7 @@ SequenceId ModelLane::OldestId() const {
   return oldest;
 }
 
-Status ModelLane::CheckIntegrity() const {
+Status ModelLane::CheckIntegrity(std::span<const std::vector<BlockIndex>> checkpoints) const {
   if (!std::is_sorted(running_.begin(), running_.end(), [](const Sequence* a, const Sequence* b) {
         return a->id() < b->id();
       })) {
@@ -164,7 +167,7 @@ Status ModelLane::CheckIntegrity() const {
     return ErrorF(StatusCode::kInternal, "counts of running or waiting sequences are off");
   }
   const std::vector<const Sequence*> residents(running_.begin(), running_.end());
-  return store_.CheckIntegrity(residents);
+  return store_.CheckIntegrity(residents, checkpoints);
 }
 
 }  // namespace inferd

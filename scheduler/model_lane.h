@@ -71,7 +71,7 @@ class ModelLane {
   SequenceId OldestId() const;
 
   // kInternal unless store, queues and counts agree. O(units).
-  Status CheckIntegrity() const;
+  Status CheckIntegrity(std::span<const std::vector<BlockIndex>> checkpoints) const;
 
  private:
   static QueueKey KeyOf(const Sequence& sequence);

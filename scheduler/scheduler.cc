@@ -27,11 +27,6 @@ Status Scheduler::SetTenant(const TenantId& id, const TenantSpec& spec) {
 }
 
 StatusOr<ModelSlot> Scheduler::AddModel(ModelSpec spec) {
-  for (const StateGroup& group : spec.geometry.groups) {
-    if (group.kind != StateKind::kBlocks) {
-      return ErrorF(StatusCode::kUnimplemented, "recurrent state is not scheduled yet");
-    }
-  }
   if (spec.units.size() != spec.geometry.groups.size()) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "%d pools for %d state groups",
@@ -182,6 +177,7 @@ void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
                      plan);
   batch.Fill(/*serve_over_served=*/in_flight_.empty());
   recomputed_tokens_ += static_cast<uint64_t>(batch.recomputed_tokens());
+  checkpoints_ = batch.TakeCheckpoints();
 }
 
 void Scheduler::Start(StepPlan& plan) {
@@ -189,7 +185,8 @@ void Scheduler::Start(StepPlan& plan) {
   InFlight& step = in_flight_.emplace_back();
   step.epoch = plan.epoch;
   step.rows.reserve(plan.rows.size());
-  for (const PlanRow& row : plan.rows) {
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    const PlanRow& row = plan.rows[i];
     Sequence& sequence = const_cast<Sequence&>(*row.sequence);  // ours
     if (!sequence.started_) {
       sequence.started_ = true;
@@ -200,33 +197,51 @@ void Scheduler::Start(StepPlan& plan) {
       sequence.lease_asked_ = true;
       plan.lease_wanted.push_back(sequence.id());
     }
-    step.rows.emplace_back(&sequence, row.sample);
+    const auto checkpoint = checkpoints_.find(i);
+    step.rows.push_back({.sequence = &sequence,
+                         .end = row.start + row.n_tokens,
+                         .sample = row.sample,
+                         .checkpoint = checkpoint == checkpoints_.end()
+                                           ? std::vector<BlockIndex>{}
+                                           : std::move(checkpoint->second)});
   }
 }
 
 void Scheduler::Commit(uint64_t epoch, const StepResult& result) {
   CHECK(!in_flight_.empty() && in_flight_.front().epoch == epoch);
-  const InFlight step = std::move(in_flight_.front());
+  InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   CHECK(result.rows.size() == step.rows.size());
   for (size_t i = 0; i < step.rows.size(); ++i) {
-    const auto& [sequence, sample] = step.rows[i];
-    sequence->starts_in_flight_[0] = sequence->starts_in_flight_[1];
-    --sequence->num_in_flight_;
-    if (sequence->state_ == SequenceState::kFinished) {
-      Finish(*sequence);
-    } else if (sample) {
-      sequence->output_.push_back(result.rows[i].token);
-      if (result.rows[i].finished) {
-        const int64_t prompt = sequence->num_prompt_tokens();
-        sequence->tenant_->LearnOutput(sequence->num_tokens() - prompt,
-                                       sequence->spec().tokens_max - prompt);
-        Finish(*sequence);
-      } else {
-        CHECK(sequence->num_tokens() < sequence->spec().tokens_max);
-      }
-    }
+    CommitRow(step.rows[i], result.rows[i]);
   }
+}
+
+void Scheduler::CommitRow(InFlight::Row& row, const RowResult& result) {
+  Sequence& sequence = *row.sequence;
+  StateStore& store = LaneOf(sequence).store();
+  sequence.starts_in_flight_[0] = sequence.starts_in_flight_[1];
+  --sequence.num_in_flight_;
+  if (sequence.state_ != SequenceState::kFinished) {
+    store.Publish(sequence, row.end, row.checkpoint);
+  }
+  store.GiveBackCheckpoint(row.checkpoint);
+  if (sequence.state_ == SequenceState::kFinished) {
+    Finish(sequence);
+    return;
+  }
+  if (!row.sample) {
+    return;
+  }
+  sequence.output_.push_back(result.token);
+  if (!result.finished) {
+    CHECK(sequence.num_tokens() < sequence.spec().tokens_max);
+    return;
+  }
+  const int64_t prompt = sequence.num_prompt_tokens();
+  sequence.tenant_->LearnOutput(sequence.num_tokens() - prompt,
+                                sequence.spec().tokens_max - prompt);
+  Finish(sequence);
 }
 
 void Scheduler::Cancel(SequenceId id) {
@@ -367,12 +382,21 @@ void Scheduler::ServedLane(size_t lane) {
 }
 
 SchedulerStats Scheduler::stats() const {
-  SchedulerStats stats{.preemptions = preemptions_, .recomputed_tokens = recomputed_tokens_};
+  SchedulerStats stats;
+  stats.preemptions = preemptions_;
+  stats.recomputed_tokens = recomputed_tokens_;
   for (const Lane& lane : lanes_) {
     stats.running += lane.lane->num_running();
     stats.waiting += lane.lane->num_waiting();
     stats.blocks_used += lane.lane->store().blocks_used();
+    stats.blocks_cached += lane.lane->store().blocks_cached();
     stats.blocks_total += lane.lane->store().blocks_total();
+    const PrefixCacheStats& cache = lane.lane->store().cache_stats();
+    stats.cache.lookup_tokens += cache.lookup_tokens;
+    stats.cache.hit_tokens += cache.hit_tokens;
+    stats.cache.lost_tokens += cache.lost_tokens;
+    stats.cache.evictions += cache.evictions;
+    stats.cache.units += cache.units;
   }
   return stats;
 }
@@ -380,7 +404,15 @@ SchedulerStats Scheduler::stats() const {
 Status Scheduler::CheckIntegrity() const {
   int64_t in_lanes = 0;
   for (const Lane& lane : lanes_) {
-    RETURN_IF_ERROR(lane.lane->CheckIntegrity());
+    std::vector<std::vector<BlockIndex>> checkpoints;
+    for (const InFlight& step : in_flight_) {
+      for (const InFlight::Row& row : step.rows) {
+        if (lanes_[row.sequence->spec().model.value()].lane.get() == lane.lane.get()) {
+          checkpoints.push_back(row.checkpoint);
+        }
+      }
+    }
+    RETURN_IF_ERROR(lane.lane->CheckIntegrity(checkpoints));
     in_lanes += lane.lane->num_running() + lane.lane->num_waiting();
   }
   if (in_lanes != static_cast<int64_t>(sequences_.size())) {

@@ -49,9 +49,11 @@ struct SchedulerStats {
   uint64_t preemptions = 0;
   uint64_t recomputed_tokens = 0;  // granted a second time, after a preemption
   int64_t running = 0;
-  int64_t waiting = 0;  // preempted ones included
-  int64_t blocks_used = 0;
+  int64_t waiting = 0;        // preempted ones included
+  int64_t blocks_used = 0;    // by sequences
+  int64_t blocks_cached = 0;  // by the prefix cache alone
   int64_t blocks_total = 0;
+  PrefixCacheStats cache;
 };
 
 // Owns every sequence from Submit until it is finished and no step in flight reads it. Thread: the
@@ -114,8 +116,14 @@ class Scheduler {
     std::optional<uint64_t> ready_since;  // turn at which it last ran, or came to have work
   };
   struct InFlight {
+    struct Row {
+      Sequence* sequence = nullptr;
+      int64_t end = 0;
+      bool sample = false;
+      std::vector<BlockIndex> checkpoint;  // that the step fills, or empty
+    };
     uint64_t epoch = 0;
-    std::vector<std::pair<Sequence*, bool>> rows;  // {sequence, sample}
+    std::vector<Row> rows;
   };
   // When a sequence ends by itself: its deadline, or, while it waits, its class's queue_max.
   using Alarm = std::tuple<TimePoint, SequenceId, EndReason>;
@@ -132,6 +140,7 @@ class Scheduler {
   void PlanLane(size_t lane, StepPlan& plan);
   // The plan has rows: they are in flight from now on.
   void Start(StepPlan& plan);
+  void CommitRow(InFlight::Row& row, const RowResult& result);
   // Models with work, the one to serve first.
   std::vector<size_t> LaneOrder();
   void ServedLane(size_t lane);
@@ -143,6 +152,7 @@ class Scheduler {
   std::set<Alarm> alarms_;
   std::set<SequenceId> denied_;  // leases
   std::deque<InFlight> in_flight_;
+  std::map<size_t, std::vector<BlockIndex>> checkpoints_;  // of the plan in work, by row
   uint64_t last_id_ = 0;
   uint64_t last_epoch_ = 0;
   uint64_t last_plan_ = 0;

@@ -227,10 +227,6 @@ TEST_F(SchedulerTest, RefusesWhatItCannotQueue) {
   EXPECT_EQ(TrySubmit(1, 1).status().code(), StatusCode::kUnavailable);
   Plan();
   EXPECT_TRUE(TrySubmit(1, 1).ok());
-  ModelGeometry recurrent = FullAttention();
-  recurrent.groups[0].kind = StateKind::kSlot;
-  EXPECT_EQ(scheduler_->AddModel({.geometry = recurrent, .units = {1}}).status().code(),
-            StatusCode::kUnimplemented);
 }
 
 TEST_F(SchedulerTest, CancelFreesAtOnceOrWhenTheStepIsDone) {

@@ -12,6 +12,8 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "scheduler/prefix_cache.h"
+#include "scheduler/prompt_prefix.h"
 #include "scheduler/service_policy.h"
 
 namespace inferd {
@@ -25,6 +27,8 @@ struct SequenceSpec {
   int32_t service_class = 0;  // index into SchedulerOptions::classes
   // Not empty; shared by the choices of a request.
   std::shared_ptr<const std::vector<TokenId>> prompt = nullptr;
+  // Keys of the prompt's blocks. nullptr: the sequence neither uses the prefix cache nor fills it.
+  std::shared_ptr<const PromptPrefix> prefix = nullptr;
   int64_t tokens_max = 0;  // prompt and output together; more than the prompt
   std::optional<TimePoint> deadline = std::nullopt;
   // Output tokens that may be computed until ExtendLease; unset: all (no lease is kept).
@@ -69,7 +73,10 @@ class Sequence {
   // Entry i holds positions [64 i, 64 i + 64). Valid until the plan that it was read for is
   // committed: later plans append behind it and never move it.
   std::span<const BlockIndex> block_table(size_t group) const { return tables_[group].blocks; }
+  // For a slot group: one entry, the slot that holds the state after num_computed() positions.
   int32_t num_preemptions() const { return preemptions_; }
+  // Prompt tokens that were found in the prefix cache when the sequence was first admitted.
+  int64_t num_cached_tokens() const { return cached_tokens_; }
   bool in_flight() const { return num_in_flight_ > 0; }
 
  private:
@@ -82,7 +89,10 @@ class Sequence {
   struct Table {
     std::vector<BlockIndex> blocks;
     int64_t first_live = 0;  // entries before it are kNoBlock
-    int64_t num_held() const { return static_cast<int64_t>(blocks.size()) - first_live; }
+    bool borrowed = false;   // a slot group: blocks[0] is a checkpoint of the cache, to be copied
+    int64_t num_held() const {
+      return borrowed ? 0 : static_cast<int64_t>(blocks.size()) - first_live;
+    }
   };
 
   // The earliest position that a step in flight computes, or the next one to plan.
@@ -118,6 +128,13 @@ class Sequence {
   int32_t class_order_ = 0;
   Tenant* tenant_ = nullptr;
   FlowIndex flow_ = 0;
+  // The chain goes on over the output: keys of the blocks behind PromptPrefix::keys.
+  std::vector<Digest> output_keys_;
+  DomainIndex domain_ = kNoDomain;
+  int64_t published_blocks_ = 0;  // from the start, offered to the cache
+  int64_t junction_ = 0;          // the last match's end in the full groups: worth a checkpoint
+  int64_t cached_tokens_ = 0;
+  bool was_admitted_ = false;
   uint64_t preempted_in_ = 0;      // the plan that preempted it last
   uint64_t granted_in_ = 0;        // the plan that it got tokens in last
   std::vector<int64_t> promised_;  // [groups] units that its admission counts on beyond those held

@@ -19,6 +19,14 @@ struct PlanRow {
   bool sample = false;  // the row reaches the last known token: draw the next one
 };
 
+// One unit's whole content, all layers of its group.
+struct StateCopy {
+  size_t group = 0;
+  BlockIndex from = 0;
+  BlockIndex to = 0;
+  friend bool operator==(const StateCopy&, const StateCopy&) = default;
+};
+
 // Why the scheduler ended a sequence by itself.
 enum class EndReason : uint8_t {
   kDeadline,      // its own deadline passed
@@ -36,6 +44,10 @@ struct StepPlan {
   uint64_t epoch = 0;  // for Commit; meaningful if there are rows
   ModelSlot model;     // one model a step
   std::vector<PlanRow> rows;
+  // In this order, before the rows and after them. A slot that no copy fills starts empty with the
+  // row that starts at position 0.
+  std::vector<StateCopy> copies_before;
+  std::vector<StateCopy> copies_after;
   int32_t n_tokens = 0;               // of all rows, <= step_tokens_max
   Duration expected{};                // by the model's StepTimeModel
   std::vector<Ended> ended;           // gone: no grant and no event follows

@@ -1,0 +1,314 @@
+#include "scheduler/prefix_cache.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace inferd {
+
+size_t PrefixCache::DigestHash::operator()(const Digest& digest) const {
+  size_t hash = 0;  // a digest is uniform already
+  std::memcpy(&hash, digest.bytes.data(), sizeof(hash));
+  return hash;
+}
+
+PrefixCache::PrefixCache(const ModelGeometry& geometry, std::vector<KvBlockPool>& pools)
+    : geometry_(geometry), pools_(pools), evictable_(pools.size(), 0) {
+  for (const KvBlockPool& pool : pools) {
+    by_unit_.emplace_back(static_cast<size_t>(pool.capacity()), kNone);
+  }
+}
+
+DomainIndex PrefixCache::EnterDomain(const Digest& root, int64_t guaranteed) {
+  const auto [it, is_new] = domains_by_root_.try_emplace(root, kNoDomain);
+  if (is_new) {
+    if (free_domains_.empty()) {
+      free_domains_.push_back(static_cast<DomainIndex>(domains_.size()));
+      domains_.emplace_back();
+    }
+    it->second = free_domains_.back();
+    free_domains_.pop_back();
+    domains_[it->second] = {.root = root, .groups = std::vector<Order>(pools_.size())};
+  }
+  Domain& domain = domains_[it->second];
+  ++domain.sequences;
+  guarantees_ += (guaranteed > 0 ? 1 : 0) - (domain.guaranteed > 0 ? 1 : 0);
+  domain.guaranteed = guaranteed;
+  return it->second;
+}
+
+void PrefixCache::LeaveDomain(DomainIndex index) {
+  --domains_[index].sequences;
+  DropDomainIfEmpty(index);
+}
+
+void PrefixCache::DropDomainIfEmpty(DomainIndex index) {
+  Domain& domain = domains_[index];
+  if (domain.sequences > 0 || domain.entries > 0) {
+    return;
+  }
+  guarantees_ -= domain.guaranteed > 0 ? 1 : 0;
+  domains_by_root_.erase(domain.root);
+  domain = {};
+  free_domains_.push_back(index);
+}
+
+PrefixCache::EntryIndex PrefixCache::Lookup(const Digest& key, const BlockTokens& tokens) const {
+  const auto it = by_key_.find(key);
+  return it == by_key_.end() || entries_[it->second].tokens != tokens ? kNone : it->second;
+}
+
+// The most blocks, from the start, for which every group has what a sequence that goes on there
+// reads: the blocks that it sees, or the checkpoint at just that position. A full group's units are
+// there for every entry (DropUnit).
+int64_t PrefixCache::UsableBlocks(const std::vector<EntryIndex>& entries) const {
+  const auto holds = [this, &entries](size_t group, int64_t last) {
+    const StateGroup& state = geometry_.groups[group];
+    const int64_t first =
+        state.kind == StateKind::kSlot ? last - 1 : state.FirstLiveBlock(last * kBlockTokens);
+    for (int64_t i = last - 1; i >= first; --i) {
+      if (unit(entries[static_cast<size_t>(i)], group) == kNoBlock) {
+        return false;
+      }
+    }
+    return true;
+  };
+  int64_t blocks = static_cast<int64_t>(entries.size());
+  for (; blocks > 0; --blocks) {
+    bool usable = true;
+    for (size_t g = 0; g < pools_.size() && usable; ++g) {
+      const bool full =
+          geometry_.groups[g].kind == StateKind::kBlocks && geometry_.groups[g].window == 0;
+      usable = full || holds(g, blocks);
+    }
+    if (usable) {
+      break;
+    }
+  }
+  return blocks;
+}
+
+void PrefixCache::Insert(DomainIndex domain,
+                         const Digest& key,
+                         const BlockTokens& tokens,
+                         std::span<const BlockIndex> units,
+                         bool pinned) {
+  const auto it = by_key_.find(key);
+  EntryIndex index = it == by_key_.end() ? kNone : it->second;
+  if (index == kNone) {
+    for (size_t g = 0; g < pools_.size(); ++g) {
+      const StateGroup& group = geometry_.groups[g];
+      if (group.kind == StateKind::kBlocks && group.window == 0 && units[g] == kNoBlock) {
+        return;  // of no use without
+      }
+    }
+    index = NewEntry(domain, key, tokens);
+  } else if (entries_[index].tokens != tokens) {
+    return;  // a collision of SHA-256: the first one stays
+  }
+  Entry& entry = entries_[index];
+  entry.pinned = entry.pinned || pinned;
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    // A unit serves one entry: equal blocks of two domains are never shared.
+    if (units[g] == kNoBlock || entry.units[g].index != kNoBlock ||
+        by_unit_[g][units[g]] != kNone) {
+      continue;
+    }
+    entry.units[g].index = units[g];
+    by_unit_[g][units[g]] = index;
+    pools_[g].AddReference(units[g]);
+    ++domains_[entry.domain].groups[g].held;
+    ++stats_.units;
+  }
+}
+
+PrefixCache::EntryIndex PrefixCache::NewEntry(DomainIndex domain,
+                                              const Digest& key,
+                                              const BlockTokens& tokens) {
+  if (free_entries_.empty()) {
+    free_entries_.push_back(static_cast<EntryIndex>(entries_.size()));
+    entries_.emplace_back();
+  }
+  const EntryIndex index = free_entries_.back();
+  free_entries_.pop_back();
+  Entry& entry = entries_[index];
+  entry.key = key;
+  entry.tokens = tokens;
+  entry.domain = domain;
+  entry.pinned = false;
+  entry.used = true;
+  entry.units.assign(pools_.size(), Unit{});
+  by_key_.emplace(key, index);
+  ++domains_[domain].entries;
+  return index;
+}
+
+void PrefixCache::OnTaken(size_t group, BlockIndex unit) {
+  const EntryIndex entry = by_unit_[group][unit];
+  if (entry != kNone && entries_[entry].units[group].idle_since != 0) {
+    Unlink(group, entry);
+  }
+}
+
+void PrefixCache::OnGivenBack(size_t group, BlockIndex unit) {
+  const EntryIndex entry = by_unit_[group][unit];
+  if (entry != kNone && pools_[group].references(unit) == 1 && !entries_[entry].pinned) {
+    Append(group, entry);
+  }
+}
+
+void PrefixCache::Append(size_t group, EntryIndex index) {
+  Order& order = domains_[entries_[index].domain].groups[group];
+  Unit& unit = entries_[index].units[group];
+  unit.idle_since = ++tick_;
+  unit.older = order.newest;
+  unit.newer = kNone;
+  (order.newest == kNone ? order.oldest : entries_[order.newest].units[group].newer) = index;
+  order.newest = index;
+  ++order.evictable;
+  ++evictable_[group];
+}
+
+void PrefixCache::Unlink(size_t group, EntryIndex index) {
+  Order& order = domains_[entries_[index].domain].groups[group];
+  Unit& unit = entries_[index].units[group];
+  (unit.older == kNone ? order.oldest : entries_[unit.older].units[group].newer) = unit.newer;
+  (unit.newer == kNone ? order.newest : entries_[unit.newer].units[group].older) = unit.older;
+  unit.older = unit.newer = kNone;
+  unit.idle_since = 0;
+  --order.evictable;
+  --evictable_[group];
+}
+
+int64_t PrefixCache::EvictableOf(const Domain& domain, size_t group, bool own) const {
+  const Order& order = domain.groups[group];
+  return own ? order.evictable
+             : std::clamp<int64_t>(order.held - domain.guaranteed, 0, order.evictable);
+}
+
+int64_t PrefixCache::evictable(size_t group, DomainIndex domain) const {
+  if (guarantees_ == 0) {
+    return evictable_[group];
+  }
+  int64_t units = 0;
+  for (const auto& [root, index] : domains_by_root_) {
+    units += EvictableOf(domains_[index], group, index == domain);
+  }
+  return units;
+}
+
+void PrefixCache::EvictOne(size_t group, DomainIndex domain) {
+  EntryIndex victim = kNone;
+  uint64_t since = ~uint64_t{0};
+  for (DomainIndex i = 0; i < domains_.size(); ++i) {
+    if (domains_[i].groups.empty() || EvictableOf(domains_[i], group, i == domain) == 0) {
+      continue;
+    }
+    const EntryIndex oldest = domains_[i].groups[group].oldest;
+    if (entries_[oldest].units[group].idle_since < since) {
+      since = entries_[oldest].units[group].idle_since;
+      victim = oldest;
+    }
+  }
+  CHECK(victim != kNone);
+  ++stats_.evictions;
+  DropUnit(group, victim);
+}
+
+// Without its unit of a full group an entry is of no use. Whoever holds a block of a sequence in
+// one group holds its block in the full groups, so that nobody holds the others either.
+void PrefixCache::DropUnit(size_t group, EntryIndex index) {
+  const StateGroup& state = geometry_.groups[group];
+  if (state.kind == StateKind::kBlocks && state.window == 0) {
+    DropEntry(index);
+    return;
+  }
+  Entry& entry = entries_[index];
+  Unit& unit = entry.units[group];
+  if (unit.idle_since != 0) {
+    Unlink(group, index);
+  }
+  by_unit_[group][unit.index] = kNone;
+  pools_[group].Release(unit.index);
+  --domains_[entry.domain].groups[group].held;
+  --stats_.units;
+  unit = {};
+  if (std::all_of(entry.units.begin(), entry.units.end(), [](const Unit& other) {
+        return other.index == kNoBlock;
+      })) {
+    DropEntry(index);
+  }
+}
+
+void PrefixCache::DropEntry(EntryIndex index) {
+  Entry& entry = entries_[index];
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    Unit& unit = entry.units[g];
+    if (unit.index == kNoBlock) {
+      continue;
+    }
+    if (unit.idle_since != 0) {
+      Unlink(g, index);
+    }
+    by_unit_[g][unit.index] = kNone;
+    pools_[g].Release(unit.index);
+    --domains_[entry.domain].groups[g].held;
+    --stats_.units;
+    unit = {};
+  }
+  by_key_.erase(entry.key);
+  entry.used = false;
+  free_entries_.push_back(index);
+  --domains_[entry.domain].entries;
+  DropDomainIfEmpty(entry.domain);
+}
+
+void PrefixCache::CountLookup(const LookupTokens& tokens) {
+  stats_.lookup_tokens += static_cast<uint64_t>(tokens.looked_up);
+  stats_.hit_tokens += static_cast<uint64_t>(tokens.hit);
+  stats_.lost_tokens += static_cast<uint64_t>(tokens.in_full_groups - tokens.hit);
+}
+
+void PrefixCache::CountReferences(std::vector<std::vector<uint32_t>>& references) const {
+  for (const Entry& entry : entries_) {
+    for (size_t g = 0; entry.used && g < pools_.size(); ++g) {
+      if (entry.units[g].index != kNoBlock) {
+        ++references[g][entry.units[g].index];
+      }
+    }
+  }
+}
+
+Status PrefixCache::CheckIntegrity() const {
+  std::vector<int64_t> evictable(pools_.size(), 0);
+  for (EntryIndex index = 0; index < entries_.size(); ++index) {
+    const Entry& entry = entries_[index];
+    if (!entry.used) {
+      continue;
+    }
+    if (const auto it = by_key_.find(entry.key); it == by_key_.end() || it->second != index) {
+      return ErrorF(StatusCode::kInternal, "cache entry %d is not found by its key", index);
+    }
+    for (size_t g = 0; g < pools_.size(); ++g) {
+      const Unit& unit = entry.units[g];
+      const bool idle = unit.index != kNoBlock && pools_[g].references(unit.index) == 1;
+      if (unit.index != kNoBlock && by_unit_[g][unit.index] != index) {
+        return ErrorF(StatusCode::kInternal, "unit %d of group %d is another's", unit.index, g);
+      }
+      if ((unit.idle_since != 0) != (idle && !entry.pinned)) {
+        return ErrorF(StatusCode::kInternal,
+                      "unit %d of group %d: idle, but not to be evicted, or the reverse",
+                      unit.index,
+                      g);
+      }
+      evictable[g] += unit.idle_since != 0 ? 1 : 0;
+    }
+  }
+  if (evictable != evictable_) {
+    return ErrorF(StatusCode::kInternal, "the cache's counts of evictable units are off");
+  }
+  return OkStatus();
+}
+
+}  // namespace inferd
