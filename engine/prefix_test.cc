@@ -1,9 +1,6 @@
 // The prefix cache through the engine: what is found, who finds it, and that no token changes.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
-#include "cpu/cpu_device.h"
 #include "engine/engine_fixture_for_test.h"
 #include "engine/prefix_root.h"
 
@@ -80,37 +77,6 @@ TEST_P(PrefixTest, WhatIsCachedGivesWayToWhatRuns) {
   }
   under_test.WaitUntilIdle();
   EXPECT_EQ(under_test.engine->stats().kv_blocks_used, 0);
-}
-
-// On the CPU's own kernels: the logits of a warm start have the bits of a cold one.
-TEST_P(PrefixTest, LogitsAreBitEqualOnTheCpu) {
-  const TinyModelFile file(GetParam());
-  auto device = CpuDevice::Create({.threads = 2});
-  ASSERT_TRUE(device.ok()) << device.status();
-  CollectingSink sink;
-  Engine engine(**device, SystemClock(), sink, {.step_tokens_max = 96});
-  ASSERT_TRUE(engine.LoadModel("tiny", Digest{}, file.file()).ok());
-  engine.Start();
-  std::vector<ChoiceResult> results;
-  for (int turn = 0; turn < 2; ++turn) {
-    GenerationRequest request = AskAs("a", 300, 24);
-    request.sampling.logprobs = 5;
-    results.push_back(sink.WaitFor(*engine.Submit(request)).choices[0]);
-  }
-  EXPECT_EQ(results[0].finished->usage.cached_tokens, 0);
-  EXPECT_EQ(results[1].finished->usage.cached_tokens, 256);
-  ASSERT_EQ(results[0].tokens, results[1].tokens);
-  ASSERT_EQ(results[0].logprobs.size(), 24u);
-  for (size_t i = 0; i < results[0].logprobs.size(); ++i) {
-    const SampledToken& cold = results[0].logprobs[i];
-    const SampledToken& warm = results[1].logprobs[i];
-    EXPECT_EQ(std::memcmp(&cold.logprob, &warm.logprob, sizeof(float)), 0);
-    ASSERT_EQ(cold.top.size(), warm.top.size());
-    for (size_t k = 0; k < cold.top.size(); ++k) {
-      EXPECT_EQ(cold.top[k].token, warm.top[k].token);
-      EXPECT_EQ(std::memcmp(&cold.top[k].logprob, &warm.top[k].logprob, sizeof(float)), 0);
-    }
-  }
 }
 
 TEST(PrefixRootTest, EveryFieldMakesAnotherRoot) {
