@@ -59,8 +59,10 @@ std::vector<RequestSample> RunLoad(const LoadOptions& options,
       }
     }
   };
+  const int32_t num_workers = std::min(options.concurrency, options.requests);
   std::vector<std::thread> workers;
-  for (int32_t worker = 0; worker < std::min(options.concurrency, options.requests); ++worker) {
+  workers.reserve(static_cast<size_t>(num_workers));
+  for (int32_t worker = 0; worker < num_workers; ++worker) {
     workers.emplace_back(work, worker);
   }
   for (std::thread& worker : workers) {

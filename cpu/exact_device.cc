@@ -227,6 +227,7 @@ void ExactDevice::Linear(const LinearArgs& args) {
       args.residual == nullptr ? nullptr : &As<const ExactTensor>(*args.residual);
   CHECK(x.cols() == weight.in && out.cols() == weight.out);
   std::vector<const float*> xs;
+  xs.reserve(static_cast<size_t>(batch_->n_rows()));
   for (int32_t row = 0; row < batch_->n_rows(); ++row) {
     xs.push_back(x.row(row));
   }
@@ -246,6 +247,7 @@ void ExactDevice::Logits(
   const auto& to = As<const ExactTensor>(out);
   CHECK(from.cols() == linear.in && to.cols() == linear.out);
   std::vector<const float*> xs;
+  xs.reserve(batch_->logit_rows.size());
   for (const int32_t row : batch_->logit_rows) {
     xs.push_back(from.row(row));
   }
