@@ -9,7 +9,7 @@ SECONDS_MAX ?= 60
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
-        bench-peer sim sim-full fuzz results clean
+        bench-peer crash sim sim-full fuzz results clean
 
 help:            ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ sim: setup       ## 2,000 random workloads in the simulator; make sim SEED=7 rep
 
 sim-full: setup  ## the simulator's experiments and its mutation gate (minutes)
 	@tools/sim.sh --full
+
+crash: release   ## kill -9 the audit log at 2,000 points under load (minutes)
+	@tools/results.py run crash -- build/release/tests/crash/inferd_log_kill build/log_kill 2000
 
 fuzz: setup      ## fuzz one parser: make fuzz TARGET=gguf SECONDS_MAX=1800
 	@tools/results.py run fuzz -- tools/fuzz.sh $(TARGET) $(SECONDS_MAX)

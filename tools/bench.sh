@@ -13,5 +13,7 @@ keep "$bin/bench/inferd_engine_bench" plan
 keep "$bin/bench/linear_bench"
 keep "$bin/bench/inferd_cpu_ops_bench" --threads 2
 keep "$bin/bench/inferd_tokenizer_bench" --model "$model" --text ../shared/data/text/alice.txt --name smollm2
+keep "$bin/bench/inferd_audit_bench" --folder build/audit_bench
+keep "$bin/bench/inferd_audit_bench" --folder /dev/shm/inferd_audit_bench --suffix _tmpfs
 keep "$bin/tests/crash/inferd_log_faults" 2>/dev/null
 keep "$bin/tests/crash/inferd_log_tamper"

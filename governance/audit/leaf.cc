@@ -404,6 +404,9 @@ StatusOr<std::string> EncodeLeaf(const LeafDraft& draft, const LeafChain& chain)
                   Name(draft.type),
                   draft.tenant.value());
   }
+  if (chain.node.empty() || chain.boot.empty()) {
+    return ErrorF(StatusCode::kInvalidArgument, "a leaf names its node and boot");
+  }
   Members leaf = DraftMembers(draft);
   AddChain(draft, chain, leaf);
   RETURN_IF_ERROR(Annotate(

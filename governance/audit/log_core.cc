@@ -86,6 +86,13 @@ LogCore::~LogCore() = default;
 
 StatusOr<std::unique_ptr<LogCore>> LogCore::Open(AuditLogOptions options,
                                                  RecoverySummary* summary) {
+  if (options.folder.empty() || options.name.empty() || options.node.empty() ||
+      options.signer == nullptr) {
+    return ErrorF(StatusCode::kInvalidArgument, "audit log: folder, name, node and key are needed");
+  }
+  if (options.boot.empty()) {
+    options.boot = "unknown";  // every leaf has the member
+  }
   std::unique_ptr<LogCore> core(new LogCore(std::move(options)));
   RecoverySummary found;
   RETURN_IF_ERROR(core->Start(found));
