@@ -8,28 +8,40 @@ namespace inferd {
 CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const {
   const uint64_t floor = tenants_.Floor();
   using Order = std::tuple<TimePoint, uint64_t, FlowIndex>;
-  Candidate best;
-  Order best_order;
+  Sequence* best = nullptr;
+  Order best_order(TimePoint::max(), ServicePolicy::kNoWindow, 0);
   for (FlowIndex flow = 0; flow < lane_.num_queues(); ++flow) {
-    if (lane_.queue(flow).empty() || !tenants_.flow(flow).backlogged() ||
-        tenants_.over_served(flow, floor) != over_served) {
+    const Flow& account = tenants_.flow(flow);
+    if (!account.backlogged() || lane_.queue(flow).empty() ||
+        tenants_.above_window(account.key, floor) != over_served) {
       continue;
     }
-    for (const auto& [key, sequence] : lane_.queue(flow)) {
-      if (sequence->tenant_->num_running >= sequence->tenant_->spec.running_max) {
-        continue;  // flows that several tenants share
-      }
-      const bool in_window = tenants_.in_reorder_window(flow, floor);
-      const Order order(
-          in_window ? sequence->first_token_due_ : TimePoint::max(), tenants_.flow(flow).key, flow);
-      if (best.sequence == nullptr || order < best_order) {
-        best = {.sequence = sequence, .again = sequence->preempted_in_ == limits_.plan_id};
-        best_order = order;
-      }
-      break;
+    // Without deadlines the key alone decides, and the queue need not be looked at.
+    if (best != nullptr && !lane_.any_due() && account.key >= std::get<uint64_t>(best_order)) {
+      continue;
+    }
+    Sequence* head = HeadOf(flow);
+    if (head == nullptr) {
+      continue;
+    }
+    const bool in_window = tenants_.in_reorder_window(flow, floor);
+    const Order order(in_window ? head->first_token_due_ : TimePoint::max(), account.key, flow);
+    if (best == nullptr || order < best_order) {
+      best = head;
+      best_order = order;
     }
   }
-  return best;
+  return {.sequence = best, .again = best != nullptr && best->preempted_in_ == limits_.plan_id};
+}
+
+// The first of the flow whose tenant may run more: flows may be shared by several tenants.
+Sequence* CapacityPlanner::HeadOf(FlowIndex flow) const {
+  for (const auto& [key, sequence] : lane_.queue(flow)) {
+    if (sequence->tenant_->num_running < sequence->tenant_->spec.running_max) {
+      return sequence;
+    }
+  }
+  return nullptr;
 }
 
 // What is known, and of the output that may follow the share that the tenant usually uses. The
@@ -135,6 +147,9 @@ int64_t CapacityPlanner::MakeRoomToGrow(Sequence& sequence, int64_t n_tokens) {
     return 0;
   }
   lane_.store().DropBehindWindow(sequence);
+  if (lane_.store().HasUnitsFor(sequence, sequence.computed_ + n_tokens)) {
+    return n_tokens;
+  }
   int64_t fit = lane_.store().TokensThatFit(sequence);
   while (fit < n_tokens) {
     Sequence* victim = VictimForGrowth(sequence);

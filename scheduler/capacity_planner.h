@@ -40,6 +40,7 @@ class CapacityPlanner {
   void RenewPromise(Sequence& sequence);
 
  private:
+  Sequence* HeadOf(FlowIndex flow) const;
   std::vector<int64_t> ExpectedUnits(const Sequence& sequence) const;
   std::vector<int64_t> Lacking(const Sequence& sequence) const;
   bool MayYield(const Sequence& sequence, uint64_t floor) const;

@@ -21,6 +21,7 @@ const ModelLane::Queue& ModelLane::queue(FlowIndex flow) const {
 
 void ModelLane::Wait(Sequence& sequence) {
   ++num_waiting_;
+  num_due_ += sequence.first_token_due_ != TimePoint::max() ? 1 : 0;
   if (sequence.paused_) {
     aside_.emplace(sequence.id(), &sequence);
     return;
@@ -34,6 +35,7 @@ void ModelLane::Wait(Sequence& sequence) {
 
 void ModelLane::StopWaiting(Sequence& sequence) {
   --num_waiting_;
+  num_due_ -= sequence.first_token_due_ != TimePoint::max() ? 1 : 0;
   if (aside_.erase(sequence.id()) > 0) {
     return;
   }

@@ -60,6 +60,8 @@ class ModelLane {
   // Sequences of a flow that could be admitted: not paused.
   const Queue& queue(FlowIndex flow) const;
   size_t num_queues() const { return queues_.size(); }
+  // Some sequence that waits has a first-token deadline.
+  bool any_due() const { return num_due_ > 0; }
   int64_t num_running() const { return num_running_; }
   int64_t num_waiting() const { return num_waiting_; }
 
@@ -86,6 +88,7 @@ class ModelLane {
   std::map<SequenceId, Sequence*> aside_;  // waiting, but not to be admitted: paused
   int64_t num_running_ = 0;
   int64_t num_waiting_ = 0;
+  int64_t num_due_ = 0;
 };
 
 }  // namespace inferd

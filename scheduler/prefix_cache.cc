@@ -14,7 +14,7 @@ size_t PrefixCache::DigestHash::operator()(const Digest& digest) const {
 }
 
 PrefixCache::PrefixCache(const ModelGeometry& geometry, std::vector<KvBlockPool>& pools)
-    : geometry_(geometry), pools_(pools), evictable_(pools.size(), 0) {
+    : geometry_(geometry), pools_(pools), orders_(pools.size()), evictable_(pools.size(), 0) {
   for (const KvBlockPool& pool : pools) {
     by_unit_.emplace_back(static_cast<size_t>(pool.capacity()), kNone);
   }
@@ -26,10 +26,13 @@ DomainIndex PrefixCache::EnterDomain(const Digest& root, int64_t guaranteed) {
     if (free_domains_.empty()) {
       free_domains_.push_back(static_cast<DomainIndex>(domains_.size()));
       domains_.emplace_back();
+      for (std::vector<Order>& orders : orders_) {
+        orders.emplace_back();
+      }
     }
     it->second = free_domains_.back();
     free_domains_.pop_back();
-    domains_[it->second] = {.root = root, .groups = std::vector<Order>(pools_.size())};
+    domains_[it->second] = {.root = root};
   }
   Domain& domain = domains_[it->second];
   ++domain.sequences;
@@ -118,7 +121,7 @@ void PrefixCache::Insert(DomainIndex domain,
     entry.units[g].index = units[g];
     by_unit_[g][units[g]] = index;
     pools_[g].AddReference(units[g]);
-    ++domains_[entry.domain].groups[g].held;
+    ++orders_[g][entry.domain].held;
     ++stats_.units;
   }
 }
@@ -159,32 +162,35 @@ void PrefixCache::OnGivenBack(size_t group, BlockIndex unit) {
 }
 
 void PrefixCache::Append(size_t group, EntryIndex index) {
-  Order& order = domains_[entries_[index].domain].groups[group];
+  Order& order = orders_[group][entries_[index].domain];
   Unit& unit = entries_[index].units[group];
   unit.idle_since = ++tick_;
   unit.older = order.newest;
   unit.newer = kNone;
   (order.newest == kNone ? order.oldest : entries_[order.newest].units[group].newer) = index;
   order.newest = index;
+  order.oldest_since = std::min(order.oldest_since, unit.idle_since);
   ++order.evictable;
   ++evictable_[group];
 }
 
 void PrefixCache::Unlink(size_t group, EntryIndex index) {
-  Order& order = domains_[entries_[index].domain].groups[group];
+  Order& order = orders_[group][entries_[index].domain];
   Unit& unit = entries_[index].units[group];
   (unit.older == kNone ? order.oldest : entries_[unit.older].units[group].newer) = unit.newer;
   (unit.newer == kNone ? order.newest : entries_[unit.newer].units[group].older) = unit.older;
   unit.older = unit.newer = kNone;
   unit.idle_since = 0;
+  order.oldest_since =
+      order.oldest == kNone ? ~uint64_t{0} : entries_[order.oldest].units[group].idle_since;
   --order.evictable;
   --evictable_[group];
 }
 
-int64_t PrefixCache::EvictableOf(const Domain& domain, size_t group, bool own) const {
-  const Order& order = domain.groups[group];
+int64_t PrefixCache::EvictableOf(DomainIndex index, size_t group, bool own) const {
+  const Order& order = orders_[group][index];
   return own ? order.evictable
-             : std::clamp<int64_t>(order.held - domain.guaranteed, 0, order.evictable);
+             : std::clamp<int64_t>(order.held - domains_[index].guaranteed, 0, order.evictable);
 }
 
 int64_t PrefixCache::evictable(size_t group, DomainIndex domain) const {
@@ -192,28 +198,26 @@ int64_t PrefixCache::evictable(size_t group, DomainIndex domain) const {
     return evictable_[group];
   }
   int64_t units = 0;
-  for (const auto& [root, index] : domains_by_root_) {
-    units += EvictableOf(domains_[index], group, index == domain);
+  for (DomainIndex i = 0; i < domains_.size(); ++i) {
+    units += EvictableOf(i, group, i == domain);
   }
   return units;
 }
 
 void PrefixCache::EvictOne(size_t group, DomainIndex domain) {
-  EntryIndex victim = kNone;
+  const std::vector<Order>& orders = orders_[group];
+  DomainIndex from = kNoDomain;
   uint64_t since = ~uint64_t{0};
-  for (DomainIndex i = 0; i < domains_.size(); ++i) {
-    if (domains_[i].groups.empty() || EvictableOf(domains_[i], group, i == domain) == 0) {
-      continue;
-    }
-    const EntryIndex oldest = domains_[i].groups[group].oldest;
-    if (entries_[oldest].units[group].idle_since < since) {
-      since = entries_[oldest].units[group].idle_since;
-      victim = oldest;
+  for (DomainIndex i = 0; i < orders.size(); ++i) {
+    if (orders[i].oldest_since < since &&
+        (guarantees_ == 0 || EvictableOf(i, group, i == domain) > 0)) {
+      since = orders[i].oldest_since;
+      from = i;
     }
   }
-  CHECK(victim != kNone);
+  CHECK(from != kNoDomain);
   ++stats_.evictions;
-  DropUnit(group, victim);
+  DropUnit(group, orders[from].oldest);
 }
 
 // Without its unit of a full group an entry is of no use. Whoever holds a block of a sequence in
@@ -231,7 +235,7 @@ void PrefixCache::DropUnit(size_t group, EntryIndex index) {
   }
   by_unit_[group][unit.index] = kNone;
   pools_[group].Release(unit.index);
-  --domains_[entry.domain].groups[group].held;
+  --orders_[group][entry.domain].held;
   --stats_.units;
   unit = {};
   if (std::all_of(entry.units.begin(), entry.units.end(), [](const Unit& other) {
@@ -253,7 +257,7 @@ void PrefixCache::DropEntry(EntryIndex index) {
     }
     by_unit_[g][unit.index] = kNone;
     pools_[g].Release(unit.index);
-    --domains_[entry.domain].groups[g].held;
+    --orders_[g][entry.domain].held;
     --stats_.units;
     unit = {};
   }

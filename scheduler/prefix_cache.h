@@ -113,6 +113,7 @@ class PrefixCache {
   struct Order {  // of eviction, oldest first
     EntryIndex oldest = kNone;
     EntryIndex newest = kNone;
+    uint64_t oldest_since = ~uint64_t{0};  // when the oldest came to be idle
     int64_t evictable = 0;
     int64_t held = 0;
   };
@@ -121,7 +122,6 @@ class PrefixCache {
     int64_t guaranteed = 0;
     int64_t sequences = 0;
     int64_t entries = 0;
-    std::vector<Order> groups;
   };
   struct DigestHash {
     size_t operator()(const Digest& digest) const;
@@ -135,7 +135,7 @@ class PrefixCache {
   void DropUnit(size_t group, EntryIndex entry);
   void DropEntry(EntryIndex entry);
   void DropDomainIfEmpty(DomainIndex domain);
-  int64_t EvictableOf(const Domain& domain, size_t group, bool own) const;
+  int64_t EvictableOf(DomainIndex index, size_t group, bool own) const;
 
   const ModelGeometry& geometry_;
   std::vector<KvBlockPool>& pools_;
@@ -145,6 +145,7 @@ class PrefixCache {
   std::vector<std::vector<EntryIndex>> by_unit_;               // [groups][unit]
   std::map<Digest, DomainIndex> domains_by_root_;
   std::vector<Domain> domains_;
+  std::vector<std::vector<Order>> orders_;  // [groups][domain]: EvictOne scans one group's
   std::vector<DomainIndex> free_domains_;
   std::vector<int64_t> evictable_;  // [groups] over all domains
   int64_t guarantees_ = 0;          // domains that have one

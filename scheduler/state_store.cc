@@ -270,6 +270,17 @@ int64_t StateStore::UnitsFor(size_t group, int64_t end, int64_t chunk_tokens) co
                   WindowBlocks(geometry_.groups[group]) + StateGroup::BlocksFor(chunk_tokens));
 }
 
+bool StateStore::HasUnitsFor(const Sequence& sequence, int64_t end) const {
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    const Sequence::Table& table = sequence.tables_[g];
+    const int64_t wanted = is_slot(g) ? 1 : StateGroup::BlocksFor(end);
+    if (table.borrowed || static_cast<int64_t>(table.blocks.size()) < wanted) {
+      return false;
+    }
+  }
+  return true;
+}
+
 int64_t StateStore::TokensThatFit(const Sequence& sequence) const {
   int64_t n_tokens = sequence.num_pending();
   for (size_t g = 0; g < pools_.size(); ++g) {

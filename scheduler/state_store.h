@@ -53,6 +53,8 @@ class StateStore {
   // Units of `group` that a sequence holds at once when it has computed `end` positions, in chunks
   // of at most chunk_tokens.
   int64_t UnitsFor(size_t group, int64_t end, int64_t chunk_tokens) const;
+  // The sequence's own units are enough for positions [0, end).
+  bool HasUnitsFor(const Sequence& sequence, int64_t end) const;
   // Pending positions of the sequence that its units and the available ones are enough for.
   int64_t TokensThatFit(const Sequence& sequence) const;
   // Units for positions [0, end). They are available. True if it took any; the sequence's promise

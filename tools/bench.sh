@@ -10,6 +10,7 @@ keep "$bin/bench/egress_bench"
 keep "$bin/bench/grpc_overhead_bench"
 keep "$bin/tests/invariance/inferd_invariance" --model "$model"
 keep "$bin/bench/inferd_engine_bench" plan
+keep "$bin/bench/inferd_plan_bench"
 keep "$bin/bench/linear_bench"
 keep "$bin/bench/inferd_cpu_ops_bench" --threads 2
 keep "$bin/bench/inferd_tokenizer_bench" --model "$model" --text ../shared/data/text/alice.txt --name smollm2

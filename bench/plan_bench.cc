@@ -1,0 +1,140 @@
+// How long Plan and Commit take with many tenants: 256 running of 64 tenants, 1024 of 512.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "scheduler/scheduler.h"
+
+namespace inferd {
+namespace {
+
+using BenchClock = std::chrono::steady_clock;
+
+struct Case {
+  std::string name;
+  int32_t running = 0;
+  uint64_t tenants = 0;
+};
+
+double Quantile(std::vector<double> samples, double q) {
+  std::sort(samples.begin(), samples.end());
+  return samples[static_cast<size_t>(q * static_cast<double>(samples.size() - 1))];
+}
+
+// Steady overload under the windowed policy with the prefix cache on: every tenant waits, all rows
+// decode beside the prefill of those that replace the finished; a pool that is always full. The
+// time is of Plan alone; Commit, which hashes blocks that were decoded, stands beside it.
+class PlanBench {
+ public:
+  explicit PlanBench(const Case& bench_case)
+      : case_(bench_case),
+        scheduler_({.step_tokens_max = bench_case.running + 512,
+                    .running_max = bench_case.running,
+                    .waiting_max = 1 << 20},
+                   MakeWindowedPolicy(8192)),
+        model_(*scheduler_.AddModel(
+            {.geometry = {.groups = {StateGroup{}}, .context_tokens_max = 8192, .vocab_size = 1000},
+             .units = {bench_case.running * int64_t{14}}})),
+        queued_(bench_case.tenants, 0) {
+    for (uint64_t t = 0; t < case_.tenants; ++t) {
+      CHECK(scheduler_.SetTenant(Name(t), {.weight = static_cast<int64_t>(1 + t % 4)}).ok());
+    }
+  }
+
+  void Run() {
+    std::vector<double> plans;
+    std::vector<double> commits;
+    for (int step = 0; step < 6000; ++step) {
+      Refill();
+      const auto before = BenchClock::now();
+      const StepPlan plan = scheduler_.Plan(TimePoint{});
+      const auto planned = BenchClock::now();
+      const StepResult result = Compute(plan);
+      const auto committing = BenchClock::now();
+      scheduler_.Commit(plan.epoch, result);
+      const auto committed = BenchClock::now();
+      if (step >= 2000) {
+        plans.push_back(std::chrono::duration<double, std::micro>(planned - before).count());
+        commits.push_back(
+            std::chrono::duration<double, std::micro>(committed - committing).count());
+      }
+    }
+    const SchedulerStats stats = scheduler_.stats();
+    CHECK(stats.running > case_.running / 2);
+    std::printf("RESULT plan.p50_us.%s %.1f us\n", case_.name.c_str(), Quantile(plans, 0.5));
+    std::printf("RESULT plan.p99_us.%s %.1f us\n", case_.name.c_str(), Quantile(plans, 0.99));
+    std::printf("RESULT commit.p99_us.%s %.1f us\n", case_.name.c_str(), Quantile(commits, 0.99));
+    std::printf("# %s: %ld running, %ld waiting, %lu preemptions, %lu evictions\n",
+                case_.name.c_str(),
+                static_cast<long>(stats.running),
+                static_cast<long>(stats.waiting),
+                static_cast<unsigned long>(stats.preemptions),
+                static_cast<unsigned long>(stats.cache.evictions));
+  }
+
+ private:
+  static TenantId Name(uint64_t tenant) { return TenantId("tenant" + std::to_string(tenant)); }
+
+  // Two sequences of each tenant wait.
+  void Refill() {
+    for (uint64_t t = 0; t < case_.tenants; ++t) {
+      for (; queued_[t] < 2; ++queued_[t]) {
+        auto prompt = std::make_shared<std::vector<TokenId>>(100 + random_.Below(500));
+        for (TokenId& token : *prompt) {
+          token = static_cast<TokenId>(random_.Below(1000));
+        }
+        auto prefix = std::make_shared<PromptPrefix>();
+        prefix->root.bytes[0] = static_cast<uint8_t>(t);
+        prefix->root.bytes[1] = static_cast<uint8_t>(t >> 8);
+        prefix->keys = ChainKeys(prefix->root, *prompt);
+        const int64_t tokens_max =
+            static_cast<int64_t>(prompt->size()) + static_cast<int64_t>(100 + random_.Below(400));
+        CHECK(scheduler_
+                  .Submit({.model = model_,
+                           .tenant = Name(t),
+                           .prompt = std::move(prompt),
+                           .prefix = std::move(prefix),
+                           .tokens_max = tokens_max},
+                          TimePoint{})
+                  .ok());
+      }
+    }
+  }
+
+  StepResult Compute(const StepPlan& plan) {
+    StepResult result;
+    result.rows.resize(plan.rows.size());
+    for (size_t i = 0; i < plan.rows.size(); ++i) {
+      const Sequence& sequence = *plan.rows[i].sequence;
+      result.rows[i].token = static_cast<TokenId>(random_.Below(1000));
+      result.rows[i].finished =
+          plan.rows[i].sample && sequence.num_tokens() + 1 == sequence.spec().tokens_max;
+      if (plan.rows[i].start == 0 && sequence.num_preemptions() == 0) {
+        --queued_[std::stoul(sequence.spec().tenant.value().substr(6))];
+      }
+    }
+    return result;
+  }
+
+  const Case case_;
+  Scheduler scheduler_;
+  const ModelSlot model_;
+  SplitMix64 random_{7};
+  std::vector<int> queued_;
+};
+
+}  // namespace
+}  // namespace inferd
+
+int main() {
+  for (const inferd::Case& bench_case :
+       {inferd::Case{"256r64t", 256, 64}, inferd::Case{"1024r512t", 1024, 512}}) {
+    inferd::PlanBench(bench_case).Run();
+  }
+  return 0;
+}
