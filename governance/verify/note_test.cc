@@ -176,6 +176,17 @@ TEST(Base64, IsStrict) {
   }
 }
 
+// docs/formats/bundle.md.
+TEST(Tiles, GoldenBytes) {
+  std::string bundle;
+  AppendEntry(bundle, "{}");
+  AppendEntry(bundle, "{\"a\":1}");
+  EXPECT_EQ(bundle, std::string("\x00\x02\x7b\x7d\x00\x07\x7b\x22\x61\x22\x3a\x31\x7d", 13));
+  const Digest hashes[] = {LeafHash("{}"), LeafHash("{\"a\":1}")};
+  EXPECT_EQ(EncodeTile(hashes).substr(32),
+            std::string(hashes[1].bytes.begin(), hashes[1].bytes.end()));
+}
+
 TEST(Tiles, BundlesReadBack) {
   std::string bundle;
   const std::string leaves[] = {"", "a", std::string(65'535, 'x')};

@@ -50,6 +50,9 @@ StatusOr<TlogProof> ParseProof(std::string_view text) {
   }
   if (line.starts_with(kExtra)) {
     ASSIGN_OR_RETURN(proof.extra, DecodeBase64(line.substr(kExtra.size())));
+    if (proof.extra.empty()) {
+      return Bad("its extra line is empty");  // it would have been left out
+    }
     if (!TakeLine(text, line)) {
       return Bad("it has no index");
     }

@@ -1,0 +1,91 @@
+// inferd_audit_corpus DIR: writes the seeds of the audit log's fuzzers below DIR.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "governance/audit/leaf.h"
+#include "governance/audit/wal_format.h"
+#include "governance/verify/checkpoint.h"
+#include "governance/verify/merkle.h"
+#include "governance/verify/proof_file.h"
+#include "governance/verify/tiles.h"
+
+namespace inferd {
+namespace {
+
+void Write(const std::string& folder, const std::string& name, const std::string& bytes) {
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + '/' + name, std::ios::binary) << bytes;
+}
+
+std::string Leaf(LeafType type, bool large) {
+  LeafDraft draft;
+  draft.type = type;
+  draft.tenant = TenantId("acme");
+  draft.rid = RequestId("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+  if (large) {
+    draft.model = ModelFacts{.ref = "m", .digest = Digest(), .lora = {"a", "b"}};
+    draft.quota = QuotaFacts{.dec = "reserved", .res = {.in = 1, .out = 2}};
+    draft.sampling = SamplingFacts{.temperature = 0.7f};
+    draft.admitted = AuditReceipt{.origin = "p", .index = 3, .leaf_hash = {}};
+    draft.detail["note"] = std::string("\"\\\n\x01\xc3\xa9");
+  }
+  const LeafChain chain{.origin = "o", .node = "n", .boot = "b"};
+  return *EncodeLeaf(draft, chain);
+}
+
+void WriteCorpus(const std::string& folder) {
+  const auto signer = NoteSigner::Generate("example.com/log");
+  const Checkpoint checkpoint{.origin = "example.com/log/1", .size = 5, .root = LeafHash("x")};
+  const std::string note = SignCheckpoint(checkpoint, *signer);
+  Write(folder + "/note", "checkpoint", note);
+  Write(folder + "/note", "two", note + SignatureLine({"other", 7, std::string(72, 's')}));
+  Write(folder + "/note", "vkey", signer->verifier().VKey());
+  const auto witness = NoteSigner::Generate("w", NoteKeyType::kEd25519Cosignature);
+  Write(folder + "/note",
+        "policy",
+        "# of a test\nlog " + signer->verifier().VKey() + " https://example.com\nwitness a " +
+            witness->verifier().VKey() + "\ngroup g any a\nquorum g\n");
+  const TlogProof proof{
+      .extra = "e", .index = 2, .hashes = {LeafHash("a"), LeafHash("b")}, .note = note};
+  Write(folder + "/proof", "proof", EncodeProof(proof));
+  Write(folder + "/proof",
+        "bare",
+        EncodeProof({.extra = "", .index = 0, .hashes = {}, .note = note}));
+  Write(folder + "/tile", "three", std::string("\0\3", 2) + std::string(96, 'h'));
+  Write(folder + "/tile", "edge", std::string("\1\1", 2) + std::string(32, 'h'));
+  Write(folder + "/leaf", "admitted", Leaf(LeafType::kInferenceAdmitted, true));
+  Write(folder + "/leaf", "completed", Leaf(LeafType::kInferenceCompleted, true));
+  Write(folder + "/leaf", "genesis", Leaf(LeafType::kLogGenesis, false));
+  std::string bundle;
+  std::string wal = EncodeWalHeader({.epoch = 5, .number = 1});
+  for (uint16_t i = 0; i < 4; ++i) {
+    const std::string leaf = Leaf(LeafType::kAdminAction, i % 2 == 1);
+    AppendEntry(bundle, leaf);
+    AppendWalFrame(wal,
+                   5,
+                   {.group = uint64_t{1} + i / 2,
+                    .index = i,
+                    .position = static_cast<uint16_t>(i % 2),
+                    .count = 2,
+                    .leaf = leaf});
+  }
+  Write(folder + "/bundle", "four", '\4' + bundle);
+  Write(folder + "/bundle", "empty", std::string("\2\0\0\0\0", 5));
+  Write(folder + "/wal", "four", wal + std::string(64, '\0'));
+  Write(
+      folder + "/wal", "empty", EncodeWalHeader({.epoch = 5, .number = 0}) + std::string(64, '\0'));
+}
+
+}  // namespace
+}  // namespace inferd
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: inferd_audit_corpus DIR\n");
+    return 2;
+  }
+  inferd::WriteCorpus(argv[1]);
+  return 0;
+}
