@@ -23,6 +23,8 @@ struct Parsed {
   TemplateCommand chat_template;
   BenchCommand bench;
   CompletionCommand completion;
+  KeysInitCommand keys_init;
+  AuditCommand audit;
   bool no_headers = false;
   bool no_color = false;
   std::string output = "table";
@@ -230,6 +232,23 @@ void AddBench(CLI::App& app, BenchCommand& bench) {
   });
 }
 
+void AddKeys(CLI::App& app, KeysInitCommand& init) {
+  CLI::App* keys = app.add_subcommand("keys", "Makes the secrets that inferd needs.");
+  keys->require_subcommand(0, 1);
+  CLI::App* command = keys->add_subcommand(
+      "init",
+      Describe(
+          "Makes note.key, root.kek, pepper.api and pepper.subject, each of mode 0600; none is "
+          "overwritten. Prints the audit log's public key.",
+          {"inferctl keys init --directory /var/lib/inferd/keys --organisation example.org "
+           "--node db7"}));
+  command->add_option("--directory", init.directory, "where; made if it is not there")
+      ->capture_default_str();
+  command->add_option("--organisation", init.organisation, "whose log it is: a domain name")
+      ->capture_default_str();
+  command->add_option("--node", init.node, "which node's log it is")->capture_default_str();
+}
+
 std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   auto app =
       std::make_unique<CLI::App>(Describe("Talks to inferd, and looks at model files without it.",
@@ -248,6 +267,8 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
                       Describe("Shows whether the daemon and its models are ready.",
                                {"inferctl status", "inferctl status -o json"}));
   AddBench(*app, parsed.bench);
+  AddKeys(*app, parsed.keys_init);
+  AddAuditCommands(*app, parsed.audit);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
   CLI::App* completion = app->add_subcommand(
       "completion",
@@ -332,6 +353,14 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
   }
   if (name == "bench") {
     return parsed.bench;
+  }
+  if (name == "audit" || name == "erase" || name == "hold") {
+    RETURN_IF_ERROR(NameAuditCommand(*chosen, parsed.audit));
+    return parsed.audit;
+  }
+  if (name == "keys") {
+    RETURN_IF_ERROR(ChosenOf(*chosen));
+    return parsed.keys_init;
   }
   return name == "version" ? Command(VersionCommand{}) : Command(parsed.completion);
 }

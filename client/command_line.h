@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "client/audit_command_line.h"
 #include "client/exit_code.h"
 #include "client/generation_client.h"
 #include "client/terminal.h"
@@ -88,6 +89,13 @@ struct BenchCommand {
   uint64_t seed = 0;
 };
 
+// Makes the secrets that inferd needs.
+struct KeysInitCommand {
+  std::string directory = "/var/lib/inferd/keys";
+  std::string organisation = "localhost";
+  std::string node = "node";
+};
+
 struct VersionCommand {};
 struct CompletionCommand {
   std::string shell;
@@ -102,6 +110,8 @@ using Command = std::variant<GenerateCommand,
                              TemplateCommand,
                              StatusCommand,
                              BenchCommand,
+                             KeysInitCommand,
+                             AuditCommand,
                              VersionCommand,
                              CompletionCommand>;
 

@@ -23,11 +23,14 @@ ExitCode RunModelGet(const CommonOptions& common, const ModelGetCommand& command
 ExitCode RunStatus(const CommonOptions& common, Terminal&);
 ExitCode RunBench(const CommonOptions& common, const BenchCommand& command, Terminal&);
 
+ExitCode RunAudit(const CommonOptions& common, const AuditCommand& command, Terminal&);
+
 // Without one; tokenize asks it if no file is named.
 ExitCode RunInspect(const CommonOptions& common, const InspectCommand& command, Terminal&);
 ExitCode RunTokenize(const CommonOptions& common, const TokenizeCommand& command, Terminal&);
 ExitCode RunTemplate(const TemplateCommand& command, Terminal&);
 ExitCode RunCompletion(const CompletionCommand& command, Terminal&);
+ExitCode RunKeysInit(const KeysInitCommand& command, Terminal&);
 
 // Shared by the commands.
 // Prints the status of a call, with advice, and gives its exit code.

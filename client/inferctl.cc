@@ -19,6 +19,8 @@ struct Runner {
   ExitCode operator()(const TemplateCommand& c) const { return RunTemplate(c, terminal); }
   ExitCode operator()(const StatusCommand&) const { return RunStatus(common, terminal); }
   ExitCode operator()(const BenchCommand& c) const { return RunBench(common, c, terminal); }
+  ExitCode operator()(const AuditCommand& c) const { return RunAudit(common, c, terminal); }
+  ExitCode operator()(const KeysInitCommand& c) const { return RunKeysInit(c, terminal); }
   ExitCode operator()(const CompletionCommand& c) const { return RunCompletion(c, terminal); }
   ExitCode operator()(const VersionCommand&) const {
     terminal.out << "inferctl " << INFERD_VERSION << '\n';

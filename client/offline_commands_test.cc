@@ -215,5 +215,32 @@ TEST_F(OfflineCommands, BrokenTemplatesFail) {
   EXPECT_NE(Run({"template", "--template-file", endless}, "[]"), ExitCode::kOk);
 }
 
+TEST_F(OfflineCommands, KeysInitMakesFourSecretsOnce) {
+  const std::string folder = Write("x", "") + ".keys";
+  ASSERT_EQ(
+      Run({"keys", "init", "--directory", folder, "--organisation", "example.org", "--node", "n1"}),
+      ExitCode::kOk)
+      << err();
+  EXPECT_THAT(out(), StartsWith("example.org/inferd-audit/n1+"));
+  std::string before;
+  for (const char* name : {"note.key", "root.kek", "pepper.api", "pepper.subject"}) {
+    const std::filesystem::path path = folder + "/" + name;
+    EXPECT_EQ(std::filesystem::status(path).permissions(),
+              std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    const std::string secret = *ReadFile(path.string(), 4096);
+    EXPECT_EQ((out() + err()).find(secret.substr(0, secret.size() - 1)), std::string::npos);
+    before += secret;
+  }
+  EXPECT_NE(Run({"keys", "init", "--directory", folder}), ExitCode::kOk);
+  std::string after;
+  for (const char* name : {"note.key", "root.kek", "pepper.api", "pepper.subject"}) {
+    after += *ReadFile(folder + "/" + name, 4096);
+  }
+  EXPECT_EQ(after, before);
+  EXPECT_EQ(Run({"keys", "init", "--directory", folder + "2", "--node", "N 1"}),
+            ExitCode::kFailure);
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace inferd

@@ -301,13 +301,20 @@ void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
 }
 
 void AuditJoin::Tick() {
-  std::vector<LeafDraft> summaries;
   {
     MutexLock lock(denials_mutex_);
     if (clock_.Now() - last_summary_ < kDenialSummaryPeriod) {
       return;
     }
     last_summary_ = clock_.Now();
+  }
+  SumUpDenials();
+}
+
+void AuditJoin::SumUpDenials() {
+  std::vector<LeafDraft> summaries;
+  {
+    MutexLock lock(denials_mutex_);
     for (auto& [key, denials] : denials_) {
       if (denials.summed == 0) {
         continue;

@@ -91,8 +91,10 @@ class AuditJoin final : public CallAudit {
 
   void End(const CallPtr& call, CallOutcome outcome) override EXCLUDES(jobs_mutex_);
   void Deny(const GenerationCall& call, const Status& status) override EXCLUDES(denials_mutex_);
-  // Writes the summaries that are due; about once a second.
+  // Sums denials up if it is time; about once a second.
   void Tick() EXCLUDES(denials_mutex_);
+  // Sums them up now.
+  void SumUpDenials() EXCLUDES(denials_mutex_);
 
  private:
   struct Denials {

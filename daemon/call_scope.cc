@@ -24,7 +24,6 @@ void CallScope::End(const Status& status) {
       "call",
       {{"method", std::string(method_)},
        {"rid", rid_},
-       {"request_id", request_id_},
        {"peer", peer_},
        {"tenant", Tenant().value()},
        {"model", model_},

@@ -34,7 +34,7 @@ class CallScope {
   // Every caller, until callers are identified.
   static TenantId Tenant() { return TenantId("local"); }
 
-  // Writes the log line: method, ids, code, reason, duration, counts. Once, at the end.
+  // Writes the log line: method, our own ids, code, reason, duration, counts. Once, at the end.
   void End(const Status& status);
 
  private:

@@ -126,17 +126,20 @@ class Reader final : public FieldVisitor {
   }
   size_t BeginList(std::string_view key,
                    size_t /*size*/,
-                   int64_t size_max,
+                   const IntegerField& length,
                    std::string_view /*doc*/) override {
     const YAML::Node node = Child(key);
     list_.reset(node);
     list_path_ = Join(open_.back().path, key);
     if (!node.IsDefined()) {
-      Error(open_.back().node, key, "is missing");
+      if (length.required) {
+        Error(open_.back().node, key, "is missing");
+      }
       return 0;
     }
-    if (!node.IsSequence() || node.size() == 0 || node.size() > static_cast<size_t>(size_max)) {
-      Error(node, key, absl::StrFormat("must be a list of 1 to %d items", size_max));
+    if (!node.IsSequence() || node.size() < static_cast<size_t>(length.min) ||
+        node.size() > static_cast<size_t>(length.max)) {
+      Error(node, key, absl::StrFormat("must be a list of %d to %d items", length.min, length.max));
       return 0;
     }
     return node.size();

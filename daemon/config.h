@@ -14,12 +14,20 @@ namespace inferd {
 
 inline constexpr int64_t kConfigBytesMax = 1 << 20;
 inline constexpr int64_t kModelsMax = 16;
+inline constexpr int64_t kAuditTenantsMax = 10'000;
 
 // A model to serve.
 struct ModelEntry {
   std::string name;
   std::string path;
   int64_t context_tokens_max = 0;
+};
+
+// How much of a tenant's requests is recorded; what is not set is as for everyone.
+struct TenantAudit {
+  std::string name;
+  std::string mode = "strict";
+  std::string level = "metadata";
 };
 
 // Every field's meaning, unit, default and bounds stand in config_schema.cc, which reads, prints
@@ -57,6 +65,18 @@ struct Config {
     Duration stall_max = std::chrono::seconds(10);
     Duration slow_reader_timeout = std::chrono::seconds(30);
   } egress;
+  struct Audit {
+    std::string mode = "strict";
+    std::string level = "metadata";
+    int64_t reserve_bytes = int64_t{256} << 20;
+    Duration wait_max = std::chrono::seconds(2);
+    std::vector<TenantAudit> tenants;
+  } audit;
+  // Where the daemon keeps what outlives it: audit log, payloads, keys, index.
+  std::string state_directory = "/var/lib/inferd";
+  // Secrets that no credential gives; "": <state_directory>/keys.
+  std::string keys_directory;
+  std::string admin_address;  // "": unix:<state_directory>/admin.sock
   Duration health_stall_max = std::chrono::seconds(30);
   struct DrainTimes {
     Duration delay = std::chrono::seconds(5);

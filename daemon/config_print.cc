@@ -48,9 +48,9 @@ class Printer final : public FieldVisitor {
   void Leave() override { paths_.pop_back(); }
   size_t BeginList(std::string_view key,
                    size_t size,
-                   int64_t /*size_max*/,
+                   const IntegerField& /*length*/,
                    std::string_view /*doc*/) override {
-    text_ += absl::StrFormat("%s%s:\n", Indent(), key);
+    text_ += absl::StrFormat("%s%s:%s\n", Indent(), key, size == 0 ? " []" : "");
     list_key_ = key;
     return size;
   }
@@ -142,11 +142,16 @@ class SchemaWriter final : public FieldVisitor {
   }
   size_t BeginList(std::string_view key,
                    size_t /*size*/,
-                   int64_t size_max,
+                   const IntegerField& length,
                    std::string_view doc) override {
-    open_.back()["required"].push_back(key);
+    if (length.required) {
+      open_.back()["required"].push_back(key);
+    }
     list_key_ = key;
-    list_ = {{"type", "array"}, {"description", doc}, {"minItems", 1}, {"maxItems", size_max}};
+    list_ = {{"type", "array"},
+             {"description", doc},
+             {"minItems", length.min},
+             {"maxItems", length.max}};
     return 1;  // one item shows the shape of all
   }
   void EnterItem(size_t /*index*/) override { Enter(list_key_, ""); }

@@ -11,6 +11,16 @@ constexpr size_t kModelNameBytesMax = 128;
 
 Status CheckAddress(std::string_view text) { return ParseListenAddress(text).status(); }
 
+// Its peers are known by their uid, which a Unix socket alone tells.
+Status CheckAdminAddress(std::string_view text) {
+  if (text.empty()) {
+    return OkStatus();
+  }
+  const auto address = ParseListenAddress(text);
+  RETURN_IF_ERROR(address);
+  return address->is_unix ? OkStatus() : Status(StatusCode::kInvalidArgument, "must be unix:PATH");
+}
+
 Status CheckModelName(std::string_view name) {
   const bool known_bytes =
       name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
@@ -45,6 +55,12 @@ void VisitListeners(FieldVisitor& v, Config& c) {
             {.min = 1, .max = 65536, .required = false},
             "Calls in flight on one connection.");
   v.Leave();
+  v.Enter("admin", "The admin plane: audit, erasure, holds.");
+  v.String("address",
+           c.admin_address,
+           {.choices = {}, .check = CheckAdminAddress, .required = false},
+           "unix:PATH; empty: admin.sock in state_directory.");
+  v.Leave();
   v.Leave();
 }
 
@@ -66,8 +82,10 @@ void VisitDevice(FieldVisitor& v, Config& c) {
 }
 
 void VisitModels(FieldVisitor& v, Config& c) {
-  const size_t size =
-      v.BeginList("models", c.models.size(), kModelsMax, "The models to serve, at least one.");
+  const size_t size = v.BeginList("models",
+                                  c.models.size(),
+                                  {.min = 1, .max = kModelsMax, .required = true},
+                                  "The models to serve, at least one.");
   c.models.resize(size);
   for (size_t i = 0; i < size; ++i) {
     v.EnterItem(i);
@@ -157,6 +175,59 @@ void VisitEgress(FieldVisitor& v, Config& c) {
   v.Leave();
 }
 
+StringField ModeField() {
+  return {.choices = {"strict", "guarded", "best_effort", "off"}, .check = {}, .required = false};
+}
+StringField LevelField() {
+  return {.choices = {"none", "metadata", "full"}, .check = {}, .required = false};
+}
+
+void VisitAudit(FieldVisitor& v, Config& c) {
+  v.String("state_directory",
+           c.state_directory,
+           {.choices = {}, .check = CheckNotEmpty, .required = false},
+           "Audit log, payloads, keys, index; relative to the working directory.");
+  v.String("keys_directory",
+           c.keys_directory,
+           {.choices = {}, .check = {}, .required = false},
+           "Secrets that no credential gives (inferctl keys init); empty: state_directory/keys.");
+  v.Enter("audit", "The record of what is answered and done.");
+  v.String("mode",
+           c.audit.mode,
+           ModeField(),
+           "When the log takes no record. strict: refuse. guarded: spill a little, then refuse. "
+           "best_effort: serve. off: there is no log.");
+  v.String("level",
+           c.audit.level,
+           LevelField(),
+           "none: counts. metadata: commitments too. full: prompts and answers, encrypted, too.");
+  v.Bytes("reserve_bytes",
+          c.audit.reserve_bytes,
+          {.min = 0, .max = int64_t{1} << 40, .required = false},
+          "Disk space that is held back for the log's own and administrators' records.");
+  v.Time("wait_max",
+         c.audit.wait_max,
+         std::chrono::minutes(1),
+         "A call whose record takes longer ends with reason AUDIT_UNAVAILABLE.");
+  const size_t size = v.BeginList("tenants",
+                                  c.audit.tenants.size(),
+                                  {.min = 0, .max = kAuditTenantsMax, .required = false},
+                                  "Tenants whose record is kept differently.");
+  c.audit.tenants.resize(size);
+  for (size_t i = 0; i < size; ++i) {
+    v.EnterItem(i);
+    v.String("name",
+             c.audit.tenants[i].name,
+             {.choices = {}, .check = CheckNotEmpty, .required = true},
+             "The tenant.");
+    v.String("mode", c.audit.tenants[i].mode, ModeField(), "As audit.mode; not off.");
+    v.String("level", c.audit.tenants[i].level, LevelField(), "As audit.level.");
+    v.Leave();
+  }
+  v.EndList();
+  v.Leave();
+}
+
 void VisitProcess(FieldVisitor& v, Config& c) {
   v.Enter("health", "When the daemon calls itself healthy.");
   v.Time("stall_max",
@@ -196,6 +267,7 @@ void VisitConfig(FieldVisitor& visitor, Config& config) {
   VisitEngine(visitor, config);
   VisitRequests(visitor, config);
   VisitEgress(visitor, config);
+  VisitAudit(visitor, config);
   VisitProcess(visitor, config);
 }
 

@@ -47,11 +47,12 @@ class FieldVisitor {
                       std::string_view doc) = 0;
   virtual void Enter(std::string_view key, std::string_view doc) = 0;
   virtual void Leave() = 0;
-  // A list of maps. Returns how many items to visit, given how many the config holds; between
-  // BeginList and EndList each item is visited between EnterItem and Leave.
+  // A list of maps, of as many as `length` says; one that is not required may be missing. Returns
+  // how many items to visit, given how many the config holds; between BeginList and EndList each
+  // item is visited between EnterItem and Leave.
   virtual size_t BeginList(std::string_view key,
                            size_t size,
-                           int64_t size_max,
+                           const IntegerField& length,
                            std::string_view doc) = 0;
   virtual void EnterItem(size_t index) = 0;
   virtual void EndList() = 0;

@@ -7,6 +7,9 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/sha256.h"
+#include "daemon/admin_server.h"
+#include "daemon/audit_state.h"
 #include "daemon/egress_thread.h"
 #include "daemon/error_map.h"
 #include "daemon/generation_service.h"
@@ -42,7 +45,20 @@ Egress::Options ToEgressOptions(const Config& config) {
   return {.undelivered_tokens_max = config.egress.undelivered_tokens_max,
           .stall_max = config.egress.stall_max,
           .slow_reader_timeout = config.egress.slow_reader_timeout,
-          .record_wait = {}};
+          .record_wait = config.audit.wait_max};
+}
+
+std::string AdminPath(const Config& config) {
+  constexpr std::string_view kScheme = "unix:";
+  return config.admin_address.empty() ? config.state_directory + "/admin.sock"
+                                      : config.admin_address.substr(kScheme.size());
+}
+
+// Of the effective values, so that a leaf tells two configurations apart without showing them.
+Digest ConfigDigest(const Config& config) {
+  ConfigResult result;
+  result.config = config;
+  return Sha256Of(PrintConfig(result));
 }
 
 GrpcServer::Options ToServerOptions(const Config& config, const ListenAddress& address) {
@@ -57,11 +73,17 @@ GrpcServer::Options ToServerOptions(const Config& config, const ListenAddress& a
 // Members are destroyed from the last to the first: the server before what its services use, the
 // engine (which publishes to egress until it ends) before egress.
 struct Daemon::Parts {
-  Parts(const Config& the_config, std::unique_ptr<Device> the_device)
+  Parts(const Config& the_config,
+        std::unique_ptr<Device> the_device,
+        std::unique_ptr<AuditState> the_audit)
       : config(the_config),
         device(std::move(the_device)),
+        audit(std::move(the_audit)),
         registry(static_cast<size_t>(config.requests.in_flight_max)),
-        egress(registry, nullptr, SystemClock(), ToEgressOptions(config)),
+        egress(registry,
+               audit == nullptr ? nullptr : &audit->join(),
+               SystemClock(),
+               ToEgressOptions(config)),
         engine(*device, SystemClock(), egress, ToEngineOptions(config)),
         backend(engine),
         workers(static_cast<size_t>(config.requests.workers),
@@ -69,6 +91,7 @@ struct Daemon::Parts {
 
   const Config config;
   const std::unique_ptr<Device> device;
+  const std::unique_ptr<AuditState> audit;  // nullptr: no audit log
   ModelDirectory models;
   StreamRegistry registry;
   EgressThread egress;
@@ -76,8 +99,10 @@ struct Daemon::Parts {
   EngineBackend backend;
   WorkerPool workers;
   std::unique_ptr<GrpcServer> server;
+  std::unique_ptr<AdminServer> admin;  // nullptr: nothing to administrate
   std::atomic<bool> draining{false};
   std::atomic<bool> aborted{false};
+  bool ended = false;    // FinishDrain ran
   bool healthy = false;  // as last reported; the thread that calls UpdateHealth
 };
 
@@ -92,7 +117,22 @@ Daemon::~Daemon() {
 StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                                                 std::unique_ptr<Device> device) {
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.data.address));
-  auto parts = std::make_unique<Parts>(config, std::move(device));
+  std::unique_ptr<AuditState> audit;
+  if (config.audit.mode != "off") {
+    auto opened = AuditState::Open(config, device->capabilities().name, SystemClock());
+    if (!opened.ok()) {
+      return Annotate(opened.status(), "audit log");
+    }
+    audit = *std::move(opened);
+    RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, {{"config", ConfigDigest(config)}}));
+  }
+  auto parts = std::make_unique<Parts>(config, std::move(device), std::move(audit));
+  if (parts->audit != nullptr) {
+    parts->audit->join().set_deliver(
+        [&egress = parts->egress](CallPtr call, AuditStage stage, StatusOr<AuditReceipt> result) {
+          egress.Audited(std::move(call), stage, std::move(result));
+        });
+  }
   for (const ModelEntry& entry : config.models) {
     parts->models.Announce(entry.name);
   }
@@ -106,13 +146,17 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                              .clock = SystemClock(),
                              .delivery = {.message_tokens_max = config.egress.message_tokens_max,
                                           .message_delay_max = config.egress.message_delay_max},
-                             .duration_max = config.requests.duration_max}));
+                             .duration_max = config.requests.duration_max,
+                             .audit = parts->audit == nullptr ? nullptr : &parts->audit->join()}));
   services.push_back(MakeModelService(parts->models, SystemClock()));
   ASSIGN_OR_RETURN(parts->server,
                    GrpcServer::Start(ToServerOptions(config, address), std::move(services)));
   parts->server->SetHealth(kGenerationHealth, false);
   for (const ModelEntry& entry : config.models) {
     parts->server->SetHealth("model:" + entry.name, false);
+  }
+  if (parts->audit != nullptr) {
+    ASSIGN_OR_RETURN(parts->admin, AdminServer::Start(AdminPath(config), *parts->audit));
   }
   parts->engine.Start();
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
@@ -151,6 +195,7 @@ Status Daemon::LoadModel(const ModelEntry& entry,
   progress(absl::StrFormat("loading %s: packing weights", entry.name));
   ASSIGN_OR_RETURN(std::shared_ptr<const ResidentModel> model,
                    parts_->engine.LoadModel(entry.name, digest, *file));
+  RETURN_IF_ERROR(RecordModel(LeafType::kModelLoaded, *model));
   const auto millis =
       std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Now() - start);
   Log(LogLevel::kInfo,
@@ -209,6 +254,30 @@ void Daemon::FinishDrain() {
   parts_->egress.AbortAll(MakeError(Reason::kDraining, "the daemon is shutting down"));
   wait(kAbortGrace, false);
   parts_->server->Shutdown(kCloseGrace);
+  if (parts_->audit != nullptr) {
+    // Every call has ended: an answer that comes now finds nobody.
+    parts_->audit->join().set_deliver({});
+  }
+  if (!std::exchange(parts_->ended, true)) {
+    for (const ModelDirectory::Entry& entry : parts_->models.List()) {
+      if (entry.ready()) {
+        const Status recorded = RecordModel(LeafType::kModelUnloaded, *entry.model);
+        if (!recorded.ok()) {
+          Log(LogLevel::kError, "not recorded", {{"error", std::string(Message(recorded))}});
+        }
+      }
+    }
+  }
+}
+
+Status Daemon::RecordModel(LeafType type, const ResidentModel& model) {
+  if (parts_->audit == nullptr) {
+    return OkStatus();
+  }
+  ModelFacts facts{.ref = model.name, .digest = model.digest, .quant = model.quantization};
+  facts.num = DigestText(model.numerics_id);
+  facts.hw = parts_->device->capabilities().name;
+  return Annotate(parts_->audit->RecordOwn(type, {}, facts), "audit log");
 }
 
 void Daemon::Abort() { parts_->aborted = true; }

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "daemon/config.h"
 #include "engine/engine.h"
+#include "governance/verify/leaf_types.h"
 
 namespace inferd {
 
@@ -46,6 +47,8 @@ class Daemon {
   explicit Daemon(std::unique_ptr<Parts> parts);
   Status LoadModel(const ModelEntry& entry,
                    const std::function<void(const std::string&)>& progress);
+
+  Status RecordModel(LeafType type, const ResidentModel& model);
 
   std::unique_ptr<Parts> parts_;
 };

@@ -151,7 +151,7 @@ void Egress::HandleEvent(const CallPtr& call, GenerationEvent&& event, TimePoint
     device_lost_ = device_lost_ || event.error.code() == StatusCode::kUnavailable;
     Log(LogLevel::kError,
         "engine error",
-        {{"request_id", call->scope.request_id()}, {"error", std::string(Message(event.error))}});
+        {{"rid", call->scope.rid()}, {"error", std::string(Message(event.error))}});
   }
   if (const Status status = StatusOfEnd(event); !status.ok()) {
     Close(call, nullptr, status, !event.last, now);

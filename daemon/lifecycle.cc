@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "daemon/audit_state.h"
 #include "daemon/backends.h"
 #include "daemon/daemon.h"
 
@@ -186,6 +187,23 @@ int RunDaemon(const Config& config) {
   }
   Drain(*daemon, config, signals);
   Log(LogLevel::kInfo, "stopped");
+  return kExitOk;
+}
+
+int RunRebuildIndex(const Config& config) {
+  TimePoint shown{};
+  uint64_t leaves = 0;
+  const Status status = RebuildAuditIndex(config, [&](uint64_t done, uint64_t total) {
+    leaves = done;
+    if (SystemClock().Now() - shown > std::chrono::seconds(1)) {
+      shown = SystemClock().Now();
+      Announce(absl::StrFormat("indexed %d of %d leaves of this shard", done, total));
+    }
+  });
+  if (!status.ok()) {
+    return Fail(status);
+  }
+  Announce(absl::StrFormat("index rebuilt; %d leaves in the last shard", leaves));
   return kExitOk;
 }
 

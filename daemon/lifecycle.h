@@ -17,4 +17,7 @@ inline constexpr int kExitConfig = 78;  // EX_CONFIG; systemd does not restart a
 // picked. Everything else is logged on stderr ("listening" as soon as the address is bound).
 int RunDaemon(const Config& config);
 
+// Makes the audit index anew (audit_state.h) and returns the exit code.
+int RunRebuildIndex(const Config& config);
+
 }  // namespace inferd

@@ -19,6 +19,7 @@ struct CommandLine {
   bool check_config = false;
   bool print_config = false;
   bool print_schema = false;
+  bool rebuild_index = false;
 };
 
 void Declare(CLI::App& app, CommandLine& line) {
@@ -31,6 +32,9 @@ void Declare(CLI::App& app, CommandLine& line) {
   app.add_flag("--print-config", line.print_config, "Print the effective configuration and exit");
   app.add_flag(
       "--print-schema", line.print_schema, "Print the configuration's JSON Schema and exit");
+  app.add_flag("--rebuild-index",
+               line.rebuild_index,
+               "Make the audit log's search index anew and exit; inferd must not be running");
   app.set_version_flag("--version", kVersion);
 }
 
@@ -69,7 +73,8 @@ int Run(const CommandLine& line) {
     return inferd::kExitOk;
   }
   inferd::SetLogLevel(ToLogLevel(result.config->log_level));
-  return inferd::RunDaemon(*result.config);
+  return line.rebuild_index ? inferd::RunRebuildIndex(*result.config)
+                            : inferd::RunDaemon(*result.config);
 }
 
 }  // namespace

@@ -48,10 +48,8 @@ StatusOr<ModelDirectory::Entry> ModelDirectory::Find(std::string_view reference)
     MutexLock lock(mutex_);
     const auto found = entries_.find(name);
     if (found == entries_.end()) {
-      return MakeError(Reason::kModelNotFound,
-                       name.size() > 128
-                           ? std::string("no model of that name; ListModels names them")
-                           : absl::StrFormat("no model %s; ListModels names them", name));
+      // Not the name that was asked for: errors show nothing that callers wrote.
+      return MakeError(Reason::kModelNotFound, "no model of that name; ListModels names them");
     }
     entry = found->second;
   }

@@ -73,6 +73,11 @@ Where WhereOf(const IndexQuery& query) {
     where.texts.push_back(query.type_prefix);
     where.texts.push_back(query.type_prefix);
   }
+  if (query.administrative) {
+    where.sql +=
+        " AND type NOT LIKE 'inference.%' AND type NOT IN ('denied.summary', "
+        "'log.heartbeat')";
+  }
   if (query.from.has_value()) {
     where.sql += absl::StrFormat(" AND ts_us>=%d", MicrosOf(*query.from));
   }

@@ -42,6 +42,7 @@ struct IndexQuery {
       subj{};                            // model: the name or the digest
   std::string type_prefix{};             // "inference."
   std::optional<WallTime> from{}, to{};  // [from, to)
+  bool administrative = false;           // leave out requests, sums of refusals and heartbeats
   // Continue behind this row (older, or newer if `oldest_first`).
   struct Place {
     std::string origin;

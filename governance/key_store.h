@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/thread_annotations.h"
-#include "governance/key_store_crypto.h"
+#include "governance/keys/crypto.h"
 #include "governance/sqlite.h"
 
 namespace inferd {

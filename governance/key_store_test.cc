@@ -13,7 +13,7 @@
 
 #include "base/file.h"
 #include "governance/audit/canonical_json.h"
-#include "governance/key_store_files.h"
+#include "governance/keys/secret_files.h"
 #include "governance/vault_text.h"
 
 namespace inferd {

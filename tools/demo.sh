@@ -26,7 +26,10 @@ egress:
 drain:
   delay: 0
   timeout: 10s
+state_directory: $folder/state # audit log, payloads, keys, index
 YAML
+[ -e "$folder/state/keys/note.key" ] ||
+  build/release/client/inferctl keys init --directory "$folder/state/keys" >/dev/null
 
 if [ "${1:-}" = --serve ]; then
   echo "demo: serving smollm2 on $address; try: build/release/client/inferctl chat \"Hello!\""

@@ -55,6 +55,7 @@ v1::GenerateResponse PutTogether(const StreamResult& stream) {
 v1::GenerateResponse Timeless(v1::GenerateResponse response) {
   response.mutable_started()->clear_request_id();
   response.mutable_started()->clear_queue_time();
+  response.mutable_started()->clear_audit();
   for (auto& choice : *response.mutable_choices()) {
     choice.clear_timings();
   }

@@ -122,7 +122,9 @@ class ProcessTest : public ::testing::Test {
     std::ofstream(path) << "schema_version: 1\nlisteners: {data: {address: \"" << address
                         << "\"}}\ndrain: {delay: 0, timeout: 20s}\n"
                         << "kv_cache: {bytes_max: 4MiB}\nmodels:\n  - {name: tiny, path: "
-                        << model_path_ << "}\n"
+                        << model_path_ << "}\nstate_directory: " << state_.path()
+                        << "\naudit: {mode: " << (AuditInTests() ? "strict" : "off")
+                        << ", reserve_bytes: 0, wait_max: 30s}\n"
                         << more;
     return path;
   }
@@ -135,6 +137,7 @@ class ProcessTest : public ::testing::Test {
   }
 
   Folder folder_;
+  StateFolder state_;
   TinyModelPath model_;
   std::string model_path_ = model_.path();
 };
@@ -159,7 +162,9 @@ TEST_F(ProcessTest, ServesOnAUnixSocketThatOthersCannotOpen) {
   EXPECT_TRUE(Collect(*StubFor("unix:" + socket), LongRequest(5)).status.ok());
   // A second one finds it taken and does not steal it.
   Folder other;
-  Child second(other, {"--config", WriteConfig("unix:" + socket)});
+  const StateFolder other_state;
+  const std::string elsewhere = "state_directory=" + other_state.path();
+  Child second(other, {"--config", WriteConfig("unix:" + socket), "--set", elsewhere});
   EXPECT_EQ(second.Wait(), kExitFailure);
   EXPECT_THAT(second.Log(), HasSubstr("Address already in use"));
   EXPECT_TRUE(Collect(*StubFor("unix:" + socket), LongRequest(5)).status.ok());
@@ -169,7 +174,9 @@ TEST_F(ProcessTest, APortInUseIsNamed) {
   Child child(folder_, {"--config", WriteConfig("127.0.0.1:0")});
   const std::string address = AddressIn(child.Line());
   Folder other;
-  Child second(other, {"--config", WriteConfig(address)});
+  const StateFolder other_state;
+  const std::string elsewhere = "state_directory=" + other_state.path();
+  Child second(other, {"--config", WriteConfig(address), "--set", elsewhere});
   EXPECT_EQ(second.Wait(), kExitFailure);
   EXPECT_THAT(second.Log(), HasSubstr("cannot listen on " + address + ": Address already in use"));
 }
@@ -179,7 +186,7 @@ TEST_F(ProcessTest, ConfigErrorsEndWithTheirPlaceAndCode) {
   Child child(folder_, {"--config", path});
   EXPECT_EQ(child.Wait(), kExitConfig);
   EXPECT_EQ(child.Log(),
-            path + ":7:1: error: sheduler: unknown key (did you mean \"scheduler\"?)\n");
+            path + ":9:1: error: sheduler: unknown key (did you mean \"scheduler\"?)\n");
   Child missing(folder_, {"--config", folder_ / "none.yaml"});
   EXPECT_EQ(missing.Wait(), kExitConfig);
   EXPECT_THAT(missing.Log(), HasSubstr("none.yaml: error: "));

@@ -11,6 +11,8 @@
 #include "base/check.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "governance/keys/secret_files.h"
+#include "governance/verify/note.h"
 #include "tests/support/random_model.h"
 
 namespace inferd {
@@ -47,6 +49,26 @@ TinyModelPath::TinyModelPath(const std::string& family) : path_(TemporaryPath())
 
 TinyModelPath::~TinyModelPath() { std::filesystem::remove(path_); }
 
+StateFolder::StateFolder() {
+  path_ = (std::filesystem::temp_directory_path() / "inferd-state-XXXXXX").string();
+  CHECK(mkdtemp(path_.data()) != nullptr);
+  const std::string keys = path_ + "/keys";
+  std::filesystem::create_directory(keys);
+  const auto note_key = NoteSigner::Generate("example.org/inferd-audit/test");
+  CHECK(note_key.ok());
+  CHECK(WriteSecretFile(keys + "/" + kNoteKeyFile, note_key->SKey() + "\n").ok());
+  for (const char* name : {kRootKekFile, kApiPepperFile, kSubjectPepperFile}) {
+    CHECK(WriteKeyFile(keys + "/" + name, SecretKey::Random()).ok());
+  }
+}
+
+StateFolder::~StateFolder() { std::filesystem::remove_all(path_); }
+
+bool AuditInTests() {
+  const char* const choice = std::getenv("INFERD_TEST_AUDIT");
+  return choice == nullptr || std::string_view(choice) != "off";
+}
+
 TestDaemon::TestDaemon(const std::function<void(Config&)>& change, const std::string& family)
     : model_(family) {
   Config config;
@@ -54,6 +76,10 @@ TestDaemon::TestDaemon(const std::function<void(Config&)>& change, const std::st
   config.models.push_back({.name = kTinyModel, .path = model_.path(), .context_tokens_max = 0});
   config.kv_cache_bytes_max = 256 * FakeDevice::kUnitBytes;
   config.drain = {.delay = Duration(0), .timeout = std::chrono::seconds(20)};
+  config.state_directory = state_.path();
+  config.audit.mode = AuditInTests() ? "strict" : "off";
+  config.audit.reserve_bytes = 0;
+  config.audit.wait_max = std::chrono::seconds(30);  // slow disks under sanitizers
   if (change) {
     change(config);
   }
@@ -96,6 +122,10 @@ StreamResult Collect(v1::GenerationService::Stub& stub, const v1::GenerateStream
     result.messages.push_back(message);
   }
   result.status = reader->Finish();
+  for (const auto& [key, value] : context.GetServerTrailingMetadata()) {
+    result.trailers.emplace(std::string(key.data(), key.size()),
+                            std::string(value.data(), value.size()));
+  }
   return result;
 }
 

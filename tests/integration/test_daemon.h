@@ -6,6 +6,7 @@
 #include <grpcpp/client_context.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,11 +33,28 @@ class TinyModelPath {
   std::string path_;
 };
 
+// A state directory with fresh secrets, removed with the object.
+class StateFolder {
+ public:
+  StateFolder();
+  ~StateFolder();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Tests run with the audit log on; INFERD_TEST_AUDIT=off in the environment turns it off.
+bool AuditInTests();
+
 class TestDaemon {
  public:
   // `change` may alter the config before the start. CHECKs that all of it starts and loads.
   explicit TestDaemon(const std::function<void(Config&)>& change = {},
                       const std::string& family = "llama");
+
+  // Where the audit log is, if it is on.
+  const std::string& state_folder() const { return state_.path(); }
 
   Daemon& daemon() { return *daemon_; }
   FakeDevice& device() { return *device_; }
@@ -49,6 +67,7 @@ class TestDaemon {
 
  private:
   const TinyModelPath model_;
+  const StateFolder state_;
   std::unique_ptr<Daemon> daemon_;
   FakeDevice* device_ = nullptr;  // the daemon's
   std::shared_ptr<grpc::Channel> channel_;
@@ -64,6 +83,7 @@ v1::GenerateRequest AsUnary(const v1::GenerateStreamRequest& request);
 // All that came of a call.
 struct StreamResult {
   std::vector<v1::GenerateStreamResponse> messages;
+  std::map<std::string, std::string> trailers;
   grpc::Status status;
 };
 StreamResult Collect(v1::GenerationService::Stub& stub, const v1::GenerateStreamRequest& request);

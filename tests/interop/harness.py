@@ -106,7 +106,13 @@ class Daemon:
             f"models: [{{name: {MODEL}, path: \"{model}\"}}]\n"
             # One sequence of full length and no more: what a cancel leaks is missed.
             f"kv_cache: {{bytes_max: {args.kv_bytes}}}\n"
-            "drain: {delay: 0s, timeout: 5s}\n", encoding="utf-8")
+            "drain: {delay: 0s, timeout: 5s}\n"
+            f"state_directory: \"{folder / 'state'}\"\n"
+            # INFERD_TEST_AUDIT=off: the same without an audit log.
+            f"audit: {{mode: \"{os.environ.get('INFERD_TEST_AUDIT', 'strict')}\", "
+            "reserve_bytes: 0, wait_max: 30s}\n", encoding="utf-8")
+        subprocess.run([args.inferctl, "keys", "init", "--directory", str(folder / "state/keys")],
+                       check=True, capture_output=True)
         self.log_path = folder / "inferd.log"
         with open(self.log_path, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen([args.inferd, "--config", str(config)], stderr=log)

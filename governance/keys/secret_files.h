@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/status.h"
-#include "governance/key_store_crypto.h"
+#include "governance/keys/crypto.h"
 
 namespace inferd {
 

@@ -1,4 +1,4 @@
-#include "governance/key_store_files.h"
+#include "governance/keys/secret_files.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

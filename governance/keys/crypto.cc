@@ -1,4 +1,4 @@
-#include "governance/key_store_crypto.h"
+#include "governance/keys/crypto.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>

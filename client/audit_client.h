@@ -1,0 +1,43 @@
+// AuditClient: inferd.v1.AuditService of the admin plane, for the audit commands. The one header of
+// the room that shows protobuf's types; include it from audit_*.cc alone.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "inferd/v1/audit.grpc.pb.h"
+
+namespace inferd {
+
+// Calls block. Statuses are the daemon's.
+class AuditClient {
+ public:
+  // `endpoint` is unix:PATH. Connects with the first call.
+  AuditClient(const std::string& endpoint, Duration timeout);
+
+  // `call` is a method of the stub: Call(&Stub::GetLog, request).
+  template <typename Request, typename Response>
+  StatusOr<Response> Call(grpc::Status (v1::AuditService::Stub::*call)(grpc::ClientContext*,
+                                                                       const Request&,
+                                                                       Response*),
+                          const Request& request) {
+    grpc::ClientContext context;
+    SetDeadline(context);
+    Response response;
+    const grpc::Status status = (stub_.get()->*call)(&context, request, &response);
+    if (!status.ok()) {
+      return Status(static_cast<StatusCode>(status.error_code()), status.error_message());
+    }
+    return response;
+  }
+
+ private:
+  void SetDeadline(grpc::ClientContext& context) const;
+
+  const Duration timeout_;
+  const std::unique_ptr<v1::AuditService::Stub> stub_;
+};
+
+}  // namespace inferd

@@ -1,0 +1,119 @@
+#include "client/audit_command_line.h"
+
+#include <CLI/CLI.hpp>
+
+namespace inferd {
+namespace {
+
+CLI::App* Verb(CLI::App& noun, const std::string& name, const std::string& help) {
+  return noun.add_subcommand(name, help);
+}
+
+CLI::App& Noun(CLI::App& app, const std::string& name, const std::string& help, AuditCommand& c) {
+  CLI::App* noun = app.add_subcommand(name, help);
+  noun->require_subcommand(0, 1);
+  noun->add_option("--admin", c.admin, "inferd's admin plane: unix:PATH")
+      ->envname("INFERCTL_ADMIN")
+      ->capture_default_str();
+  return *noun;
+}
+
+void AddTimes(CLI::App& verb, AuditCommand& c) {
+  verb.add_option("--from", c.from, "from this time on: 2026-11-21 or 2026-11-21T13:35:22Z");
+  verb.add_option("--to", c.to, "before this time");
+}
+
+void AddFilter(CLI::App& verb, AuditCommand& c) {
+  verb.add_option("--tenant", c.tenant, "leaves of this tenant");
+  verb.add_option("--type", c.type, "of this type, or \"inference.\" for all that begin so");
+  verb.add_option("--rid", c.rid, "of this request or act");
+  verb.add_option("--actor", c.actor, "by this actor, as uid:1000");
+  verb.add_option("--model", c.model, "of this model: its name, or sha256:DIGEST");
+  verb.add_option("--reason", c.reason, "refused or failed for this reason");
+  verb.add_option("--end-user", c.end_user, "of this person, as callers name people");
+  AddTimes(verb, c);
+  verb.add_option("--limit", c.limit, "most leaves; 0: all")->capture_default_str();
+}
+
+void AddPlace(CLI::App& verb, AuditCommand& c) {
+  verb.add_option("index", c.index, "the leaf's index")->required();
+  verb.add_option("--origin", c.origin, "its shard's origin (the newest shard if not given)");
+}
+
+void AddAudit(CLI::App& app, AuditCommand& c) {
+  CLI::App& audit = Noun(app, "audit", "Searches, proves and verifies the audit log.", c);
+  Verb(audit, "log", "Shows where the log is, its key and its latest checkpoint.");
+  CLI::App* search = Verb(audit, "search", "Finds leaves, newest first.");
+  AddFilter(*search, c);
+  search->add_flag("--oldest-first", c.oldest_first, "in the order of the log");
+  CLI::App* tail = Verb(audit, "tail", "Shows the newest leaves; -f: and those that come.");
+  AddFilter(*tail, c);
+  tail->add_flag("-f,--follow", c.follow, "go on until interrupted");
+  AddPlace(*Verb(audit, "show", "Prints a leaf as the log has it."), c);
+  CLI::App* prove = Verb(audit, "prove", "Prints a leaf's .tlog-proof, to be checked offline.");
+  AddPlace(*prove, c);
+  prove->add_option("--out", c.out, "write it to this file");
+  CLI::App* verify = Verb(audit,
+                          "verify",
+                          "Checks every leaf, tile and chain of the log against its checkpoint; "
+                          "with --log and --key without a daemon.");
+  verify->add_option("--log", c.log_folder, "the log's folder");
+  verify->add_option(
+      "--key", c.verifier_key, "the log's public key (inferctl keys init prints it)");
+  verify->add_option("--policy", c.policy_file, "whom to trust instead: a tlog-policy file");
+  CLI::App* report =
+      Verb(audit, "report", "Writes one HTML page: use, refusals, acts, verification.");
+  report->add_option("--tenant", c.tenant, "of this tenant; everyone's if not given");
+  AddTimes(*report, c);
+  report->add_option("--out", c.out, "the file to write")->required();
+}
+
+void AddErase(CLI::App& app, AuditCommand& c) {
+  CLI::App& erase =
+      Noun(app, "erase", "Erases a person's payloads: one asks, another approves.", c);
+  CLI::App* request = Verb(erase, "request", "Asks for an erasure.");
+  request->add_option("--tenant", c.tenant, "whose person")->required();
+  request->add_option("--end-user", c.end_user, "the person, as callers name people");
+  request->add_option("--basis", c.basis, "the case's reference")->required();
+  CLI::App* approve = Verb(erase, "approve", "Approves it, as a second person; it is then done.");
+  approve->add_option("id", c.id, "the erasure's id")->required();
+  Verb(erase, "status", "Lists erasures.");
+}
+
+void AddHold(CLI::App& app, AuditCommand& c) {
+  CLI::App& hold = Noun(app, "hold", "Legal holds: set by one person, released by two.", c);
+  CLI::App* set = Verb(hold, "set", "Keeps payloads from erasure and purge.");
+  set->add_option("--tenant", c.tenant, "whose payloads")->required();
+  set->add_option("--end-user", c.end_user, "of this person alone");
+  set->add_option("--rid", c.rids, "of this request alone; may be repeated");
+  AddTimes(*set, c);
+  set->add_option("--basis", c.basis, "the case's reference")->required();
+  CLI::App* release = Verb(hold, "release", "Asks for the release; a second person releases.");
+  release->add_option("id", c.id, "the hold's id")->required();
+  Verb(hold, "list", "Lists holds.");
+}
+
+}  // namespace
+
+void AddAuditCommands(CLI::App& app, AuditCommand& command) {
+  AddAudit(app, command);
+  AddErase(app, command);
+  AddHold(app, command);
+}
+
+Status NameAuditCommand(const CLI::App& noun, AuditCommand& command) {
+  const auto chosen = noun.get_subcommands();
+  if (chosen.empty()) {
+    std::string names;
+    for (const CLI::App* verb : noun.get_subcommands(nullptr)) {
+      names += (names.empty() ? "" : ", ") + verb->get_name();
+    }
+    return ErrorF(
+        StatusCode::kInvalidArgument, "%s: a command is missing: %s", noun.get_name(), names);
+  }
+  command.noun = noun.get_name();
+  command.verb = chosen.front()->get_name();
+  return OkStatus();
+}
+
+}  // namespace inferd

@@ -1,0 +1,540 @@
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <thread>
+
+#include "base/file.h"
+#include "base/file_system.h"
+#include "client/audit_client.h"
+#include "client/audit_report.h"
+#include "client/commands.h"
+#include "client/interrupt.h"
+#include "client/table.h"
+#include "governance/verify/verifier.h"
+
+namespace inferd {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Stub = v1::AuditService::Stub;
+
+constexpr int32_t kPageRows = 1000;
+constexpr auto kFollowPeriod = std::chrono::milliseconds(500);
+constexpr Duration kAdminTimeout = std::chrono::minutes(2);
+
+Json RowJson(const v1::LeafRow& row) {
+  return {{"origin", row.place().origin()},
+          {"index", row.place().index()},
+          {"time", row.time()},
+          {"type", row.type()},
+          {"tenant", row.tenant()},
+          {"rid", row.rid()},
+          {"actor", row.actor()},
+          {"model", row.model()},
+          {"digest", row.digest()},
+          {"status", row.status()},
+          {"reason", row.reason()},
+          {"finish", row.finish()},
+          {"input_tokens", row.input_tokens()},
+          {"output_tokens", row.output_tokens()}};
+}
+
+Table RowsTable() {
+  return Table({{"INDEX", Table::Align::kRight},
+                {"TIME"},
+                {"TYPE"},
+                {"TENANT"},
+                {"RID"},
+                {"ACTOR"},
+                {"MODEL"},
+                {"STATUS"},
+                {"TOKENS", Table::Align::kRight}});
+}
+
+void AddRow(Table& table, const v1::LeafRow& row) {
+  const uint64_t tokens = row.input_tokens() + row.output_tokens();
+  table.AddRow({std::to_string(row.place().index()),
+                row.time(),
+                row.type(),
+                row.tenant(),
+                row.rid(),
+                row.actor(),
+                row.model(),
+                row.reason().empty() ? row.status() : row.reason(),
+                tokens == 0 ? "" : std::to_string(tokens)});
+}
+
+std::string UtcNow() {
+  const auto seconds = static_cast<std::time_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(SystemClock().WallNow().time_since_epoch())
+          .count());
+  std::tm civil = {};
+  gmtime_r(&seconds, &civil);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &civil);
+  return text;
+}
+
+v1::LeafFilter FilterOf(const AuditCommand& command) {
+  v1::LeafFilter filter;
+  filter.set_tenant(command.tenant);
+  filter.set_type(command.type);
+  filter.set_rid(command.rid);
+  filter.set_actor(command.actor);
+  filter.set_model(command.model);
+  filter.set_reason(command.reason);
+  filter.set_end_user(command.end_user);
+  filter.set_from(command.from);
+  filter.set_to(command.to);
+  return filter;
+}
+
+// Prints about once a second on a terminal, and a line every ten seconds elsewhere.
+class Progress {
+ public:
+  explicit Progress(Terminal& terminal) : terminal_(terminal), start_(SystemClock().Now()) {}
+  ~Progress() {
+    if (shown_ && terminal_.err_is_tty) {
+      terminal_.err << '\n';
+    }
+  }
+  void Show(uint64_t done, uint64_t total) {
+    const TimePoint now = SystemClock().Now();
+    const Duration period = std::chrono::seconds(terminal_.err_is_tty ? 1 : 10);
+    if (now - last_ < period && done != total) {
+      return;
+    }
+    last_ = now;
+    shown_ = true;
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    terminal_.err << (terminal_.err_is_tty ? "\r" : "")
+                  << absl::StrFormat("%d of %d records, %.0f records/s",
+                                     done,
+                                     total,
+                                     seconds > 0 ? static_cast<double>(done) / seconds : 0.0)
+                  << (terminal_.err_is_tty ? "   " : "\n") << std::flush;
+  }
+
+ private:
+  Terminal& terminal_;
+  const TimePoint start_;
+  TimePoint last_{};
+  bool shown_ = false;
+};
+
+class Commands {
+ public:
+  Commands(const CommonOptions& common, const AuditCommand& command, Terminal& terminal)
+      : common_(common),
+        command_(command),
+        terminal_(terminal),
+        client_(command.admin, common.timeout.value_or(kAdminTimeout)) {}
+
+  StatusOr<ExitCode> Run() {
+    if (command_.noun == "erase") {
+      return RunErase();
+    }
+    if (command_.noun == "hold") {
+      return RunHold();
+    }
+    const std::string& verb = command_.verb;
+    return verb == "log"      ? ShowLog()
+           : verb == "search" ? Search()
+           : verb == "tail"   ? Tail()
+           : verb == "show"   ? ShowLeaf()
+           : verb == "prove"  ? Prove()
+           : verb == "verify" ? Verify()
+                              : Report();
+  }
+
+ private:
+  bool json() const { return common_.output == OutputFormat::kJson; }
+
+  StatusOr<ExitCode> Print(const Json& json) {
+    terminal_.out << json.dump(2) << '\n';
+    return ExitCode::kOk;
+  }
+
+  StatusOr<ExitCode> Write(const std::string& content) {
+    if (command_.out.empty()) {
+      terminal_.out << content;
+      return ExitCode::kOk;
+    }
+    std::ofstream file(command_.out, std::ios::binary | std::ios::trunc);
+    file << content;
+    file.close();
+    return file ? StatusOr<ExitCode>(ExitCode::kOk)
+                : ErrorF(StatusCode::kUnavailable, "%s: cannot be written", command_.out);
+  }
+
+  StatusOr<ExitCode> ShowLog() {
+    ASSIGN_OR_RETURN(const auto log, client_.Call(&Stub::GetLog, v1::GetLogRequest()));
+    if (json()) {
+      return Print({{"folder", log.folder()},
+                    {"key", log.verifier_key()},
+                    {"origin", log.origin()},
+                    {"checkpoint", log.checkpoint()},
+                    {"fault", log.fault()}});
+    }
+    Table table({{"FIELD"}, {"VALUE"}});
+    table.AddRow({"folder", log.folder()});
+    table.AddRow({"key", log.verifier_key()});
+    table.AddRow({"origin", log.origin()});
+    table.AddRow({"fault", log.fault().empty() ? "none" : log.fault()});
+    table.Print(terminal_.out, common_.headers);
+    terminal_.out << '\n' << log.checkpoint();
+    return ExitCode::kOk;
+  }
+
+  // Pages from `request` on until `limit` rows (0: all) went to `take`.
+  Status Pages(v1::SearchLeavesRequest& request,
+               int32_t limit,
+               const std::function<void(const v1::LeafRow&)>& take) {
+    int32_t left = limit;
+    for (;;) {
+      request.set_page_size(limit == 0 ? kPageRows : std::min(left, kPageRows));
+      ASSIGN_OR_RETURN(const auto page, client_.Call(&Stub::SearchLeaves, request));
+      for (const v1::LeafRow& row : page.rows()) {
+        take(row);
+      }
+      left -= page.rows_size();
+      if (page.rows_size() < request.page_size() || (limit != 0 && left <= 0)) {
+        return OkStatus();
+      }
+      *request.mutable_after() = page.rows(page.rows_size() - 1).place();
+    }
+  }
+
+  StatusOr<ExitCode> Search() {
+    v1::SearchLeavesRequest request;
+    *request.mutable_filter() = FilterOf(command_);
+    request.set_oldest_first(command_.oldest_first);
+    Table table = RowsTable();
+    Json list = Json::array();
+    RETURN_IF_ERROR(Pages(request, command_.limit, [&](const v1::LeafRow& row) {
+      json() ? list.push_back(RowJson(row)) : AddRow(table, row);
+    }));
+    if (json()) {
+      return Print({{"leaves", std::move(list)}});
+    }
+    table.Print(terminal_.out, common_.headers);
+    return ExitCode::kOk;
+  }
+
+  // One line each: a table whose columns fit what comes later cannot be made.
+  void PrintLine(const v1::LeafRow& row) {
+    if (json()) {
+      terminal_.out << RowJson(row).dump() << '\n';
+    } else {
+      terminal_.out << row.place().index() << "  " << row.time() << "  " << row.type() << "  "
+                    << row.tenant() << "  " << row.rid() << "  " << row.actor() << "  "
+                    << row.model() << "  " << (row.reason().empty() ? row.status() : row.reason())
+                    << '\n';
+    }
+    terminal_.out.flush();
+  }
+
+  StatusOr<ExitCode> Tail() {
+    std::vector<v1::LeafRow> newest;
+    v1::SearchLeavesRequest request;
+    *request.mutable_filter() = FilterOf(command_);
+    RETURN_IF_ERROR(Pages(request, std::max(command_.limit, 1), [&](const v1::LeafRow& row) {
+      newest.push_back(row);
+    }));
+    v1::SearchLeavesRequest next;
+    *next.mutable_filter() = request.filter();
+    next.set_oldest_first(true);
+    for (auto row = newest.rbegin(); row != newest.rend(); ++row) {
+      PrintLine(*row);
+      *next.mutable_after() = row->place();
+    }
+    const Interrupt interrupt;
+    while (command_.follow && !interrupt.token().stop_requested()) {
+      std::this_thread::sleep_for(kFollowPeriod);
+      const auto show = [&](const v1::LeafRow& row) {
+        PrintLine(row);
+        *next.mutable_after() = row.place();
+      };
+      RETURN_IF_ERROR(Pages(next, 0, show));
+    }
+    return ExitCode::kOk;
+  }
+
+  StatusOr<v1::GetLeafResponse> GetLeaf() {
+    v1::GetLeafRequest request;
+    request.mutable_place()->set_origin(command_.origin);
+    request.mutable_place()->set_index(command_.index);
+    return client_.Call(&Stub::GetLeaf, request);
+  }
+
+  StatusOr<ExitCode> ShowLeaf() {
+    ASSIGN_OR_RETURN(const auto found, GetLeaf());
+    if (json()) {
+      return Print(
+          {{"leaf", Json::parse(found.leaf(), nullptr, false)}, {"leaf_hash", found.leaf_hash()}});
+    }
+    terminal_.out << found.leaf() << '\n';
+    return ExitCode::kOk;
+  }
+
+  StatusOr<ExitCode> Prove() {
+    ASSIGN_OR_RETURN(const auto found, GetLeaf());
+    return json() ? Print({{"leaf", found.leaf()},
+                           {"leaf_hash", found.leaf_hash()},
+                           {"proof", found.proof()}})
+                  : Write(found.proof());
+  }
+
+  StatusOr<TrustPolicy> Policy(const std::string& key) {
+    if (!command_.policy_file.empty()) {
+      ASSIGN_OR_RETURN(const std::string text, ReadFile(command_.policy_file, kPolicyBytesMax));
+      return TrustPolicy::Parse(text);
+    }
+    ASSIGN_OR_RETURN(NoteVerifier verifier, NoteVerifier::Parse(key));
+    return TrustPolicy::OfLog(std::move(verifier));
+  }
+
+  StatusOr<VerifyReport> VerifyFolder(const std::string& folder, const std::string& key) {
+    ASSIGN_OR_RETURN(const TrustPolicy policy, Policy(key));
+    VerifyOptions options;
+    Progress progress(terminal_);
+    options.progress = [&](uint64_t done, uint64_t total) { progress.Show(done, total); };
+    return VerifyLog(SystemFiles(), folder, policy, options);
+  }
+
+  StatusOr<ExitCode> Verify() {
+    std::string folder = command_.log_folder;
+    std::string key = command_.verifier_key;
+    if (folder.empty() || (key.empty() && command_.policy_file.empty())) {
+      ASSIGN_OR_RETURN(const auto log, client_.Call(&Stub::GetLog, v1::GetLogRequest()));
+      folder = folder.empty() ? log.folder() : folder;
+      key = key.empty() ? log.verifier_key() : key;
+    }
+    ASSIGN_OR_RETURN(const VerifyReport report, VerifyFolder(folder, key));
+    const bool sound = report.num_problems == 0;
+    if (json()) {
+      Json problems = Json::array();
+      for (const Finding& finding : report.problems) {
+        problems.push_back(ToText(finding));
+      }
+      RETURN_IF_ERROR(Print({{"sound", sound},
+                             {"leaves", report.num_leaves},
+                             {"shards", report.shards.size()},
+                             {"open_requests", report.open_intents},
+                             {"num_problems", report.num_problems},
+                             {"problems", std::move(problems)}}));
+    } else {
+      for (const Finding& finding : report.problems) {
+        terminal_.out << ToText(finding) << '\n';
+      }
+      terminal_.out << (sound ? "verified: " : "DOES NOT VERIFY: ") << report.num_leaves
+                    << " leaves in " << report.shards.size() << " shards, " << report.num_problems
+                    << " problems, " << report.open_intents << " open requests\n";
+    }
+    return sound ? ExitCode::kOk : ExitCode::kVerificationFailed;
+  }
+
+  StatusOr<ExitCode> Report() {
+    v1::GetReportRequest request;
+    request.set_tenant(command_.tenant);
+    request.set_from(command_.from);
+    request.set_to(command_.to);
+    ASSIGN_OR_RETURN(const auto sums, client_.Call(&Stub::GetReport, request));
+    ASSIGN_OR_RETURN(const auto log, client_.Call(&Stub::GetLog, v1::GetLogRequest()));
+    ASSIGN_OR_RETURN(const VerifyReport verified, VerifyFolder(log.folder(), log.verifier_key()));
+    AuditReport report;
+    report.tenant = command_.tenant;
+    report.from = command_.from;
+    report.to = command_.to;
+    report.made_at = UtcNow();
+    for (const v1::ModelUse& use : sums.uses()) {
+      report.uses.push_back({.model = use.model(),
+                             .digest = use.digest(),
+                             .requests = use.requests(),
+                             .completed = use.completed(),
+                             .failed = use.failed(),
+                             .input_tokens = use.input_tokens(),
+                             .output_tokens = use.output_tokens()});
+    }
+    for (const v1::RefusalCount& refusal : sums.refusals()) {
+      report.refusals.push_back(
+          {.reason = refusal.reason(), .status = refusal.status(), .count = refusal.count()});
+    }
+    for (const v1::LeafRow& act : sums.acts()) {
+      report.acts.push_back({.time = act.time(),
+                             .type = act.type(),
+                             .tenant = act.tenant(),
+                             .actor = act.actor(),
+                             .subject = act.model().empty() ? act.rid() : act.model()});
+    }
+    report.sound = verified.num_problems == 0;
+    report.num_leaves = verified.num_leaves;
+    report.open_requests = verified.open_intents;
+    report.checkpoint = log.checkpoint();
+    report.verifier_key = log.verifier_key();
+    for (const Finding& finding : verified.problems) {
+      report.problems.push_back(ToText(finding));
+    }
+    for (const Finding& finding : verified.warnings) {
+      report.warnings.push_back(ToText(finding));
+    }
+    RETURN_IF_ERROR(Write(RenderAuditReport(report)));
+    return report.sound ? ExitCode::kOk : ExitCode::kVerificationFailed;
+  }
+
+  static Json ToJson(const v1::Erasure& erasure) {
+    return {{"id", erasure.id()},
+            {"tenant", erasure.tenant()},
+            {"subject", erasure.subject()},
+            {"basis", erasure.basis()},
+            {"state", erasure.state()},
+            {"requested_by", erasure.requested_by()},
+            {"requested_at", erasure.requested_at()},
+            {"approved_by", erasure.approved_by()},
+            {"key_id", erasure.key_id()},
+            {"epoch", erasure.epoch()},
+            {"num_records", erasure.num_records()},
+            {"refusal", erasure.refusal()}};
+  }
+  static Json ToJson(const v1::Hold& hold) {
+    return {{"id", hold.id()},
+            {"tenant", hold.tenant()},
+            {"subject", hold.subject()},
+            {"from", hold.from()},
+            {"to", hold.to()},
+            {"rids", std::vector<std::string>(hold.rids().begin(), hold.rids().end())},
+            {"basis", hold.basis()},
+            {"set_by", hold.set_by()},
+            {"set_at", hold.set_at()},
+            {"release_asked_by", hold.release_asked_by()},
+            {"released", hold.released()}};
+  }
+
+  template <typename List>
+  StatusOr<ExitCode> PrintErasures(const List& erasures) {
+    if (json()) {
+      Json list = Json::array();
+      for (const v1::Erasure& erasure : erasures) {
+        list.push_back(ToJson(erasure));
+      }
+      return Print({{"erasures", std::move(list)}});
+    }
+    Table table({{"ID"},
+                 {"TENANT"},
+                 {"BASIS"},
+                 {"STATE"},
+                 {"ASKED BY"},
+                 {"APPROVED BY"},
+                 {"RECORDS", Table::Align::kRight}});
+    for (const v1::Erasure& erasure : erasures) {
+      table.AddRow({erasure.id(),
+                    erasure.tenant(),
+                    erasure.basis(),
+                    erasure.state(),
+                    erasure.requested_by(),
+                    erasure.approved_by(),
+                    std::to_string(erasure.num_records())});
+    }
+    table.Print(terminal_.out, common_.headers);
+    return ExitCode::kOk;
+  }
+
+  StatusOr<ExitCode> RunErase() {
+    if (command_.verb == "status") {
+      ASSIGN_OR_RETURN(const auto list,
+                       client_.Call(&Stub::ListErasures, v1::ListErasuresRequest()));
+      return PrintErasures(list.erasures());
+    }
+    v1::Erasure erasure;
+    if (command_.verb == "request") {
+      v1::RequestErasureRequest request;
+      request.set_tenant(command_.tenant);
+      request.set_end_user(command_.end_user);
+      request.set_basis(command_.basis);
+      ASSIGN_OR_RETURN(const auto done, client_.Call(&Stub::RequestErasure, request));
+      erasure = done.erasure();
+    } else {
+      v1::ApproveErasureRequest request;
+      request.set_id(command_.id);
+      ASSIGN_OR_RETURN(const auto done, client_.Call(&Stub::ApproveErasure, request));
+      erasure = done.erasure();
+    }
+    RETURN_IF_ERROR(PrintErasures(std::vector<v1::Erasure>{erasure}));
+    if (!erasure.refusal().empty()) {
+      return ErrorF(StatusCode::kFailedPrecondition, "refused: %s", erasure.refusal());
+    }
+    return ExitCode::kOk;
+  }
+
+  template <typename List>
+  StatusOr<ExitCode> PrintHolds(const List& holds) {
+    if (json()) {
+      Json list = Json::array();
+      for (const v1::Hold& hold : holds) {
+        list.push_back(ToJson(hold));
+      }
+      return Print({{"holds", std::move(list)}});
+    }
+    Table table({{"ID"}, {"TENANT"}, {"BASIS"}, {"SET BY"}, {"STATE"}});
+    for (const v1::Hold& hold : holds) {
+      table.AddRow({hold.id(),
+                    hold.tenant(),
+                    hold.basis(),
+                    hold.set_by(),
+                    hold.released()                   ? "released"
+                    : hold.release_asked_by().empty() ? "holds"
+                                                      : "holds; release asked"});
+    }
+    table.Print(terminal_.out, common_.headers);
+    return ExitCode::kOk;
+  }
+
+  StatusOr<ExitCode> RunHold() {
+    if (command_.verb == "list") {
+      ASSIGN_OR_RETURN(const auto list, client_.Call(&Stub::ListHolds, v1::ListHoldsRequest()));
+      return PrintHolds(list.holds());
+    }
+    if (command_.verb == "release") {
+      v1::ReleaseHoldRequest request;
+      request.set_id(command_.id);
+      ASSIGN_OR_RETURN(const auto done, client_.Call(&Stub::ReleaseHold, request));
+      return PrintHolds(std::vector<v1::Hold>{done.hold()});
+    }
+    v1::SetHoldRequest request;
+    request.set_tenant(command_.tenant);
+    request.set_end_user(command_.end_user);
+    request.set_from(command_.from);
+    request.set_to(command_.to);
+    request.mutable_rids()->Add(command_.rids.begin(), command_.rids.end());
+    request.set_basis(command_.basis);
+    ASSIGN_OR_RETURN(const auto done, client_.Call(&Stub::SetHold, request));
+    return PrintHolds(std::vector<v1::Hold>{done.hold()});
+  }
+
+  const CommonOptions& common_;
+  const AuditCommand& command_;
+  Terminal& terminal_;
+  AuditClient client_;
+};
+
+}  // namespace
+
+ExitCode RunAudit(const CommonOptions& common, const AuditCommand& command, Terminal& terminal) {
+  const auto code = Commands(common, command, terminal).Run();
+  if (code.ok()) {
+    return *code;
+  }
+  const Status& status = code.status();
+  std::string advice;
+  if (status.code() == StatusCode::kUnavailable) {
+    advice = absl::StrFormat(
+        "Is inferd running, and may this user connect to %s? Name another with --admin; `audit "
+        "verify --log FOLDER --key KEY` works without it.",
+        command.admin);
+  }
+  PrintError(terminal, OneLine(Message(status), 2000), advice);
+  return ExitCodeFor(status);
+}
+
+}  // namespace inferd
