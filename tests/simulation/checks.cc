@@ -112,7 +112,12 @@ void Checks::CheckTables(const PlanRow& row, size_t n_groups) {
     known.assign(n_groups, {});
     preemptions_[id] = row.sequence->num_preemptions();
   }
+  const std::vector<GroupSetup>& groups =
+      workload_.models[row.sequence->spec().model.value()].groups;
   for (size_t g = 0; g < n_groups; ++g) {
+    if (groups[g].kind == StateKind::kSlot) {
+      continue;  // a cached state is exchanged for one of its own
+    }
     const std::span<const BlockIndex> table = row.sequence->block_table(g);
     bool same = table.size() >= known[g].size();
     for (size_t i = 0; same && i < known[g].size(); ++i) {
@@ -158,6 +163,9 @@ void Checks::CheckInFlight(const StepPlan& plan) {
         }
       }
     }
+  }
+  for (const StateCopy& copy : plan.copies_after) {
+    use.units[UnitKey(model, copy.group, copy.to)].insert(SequenceId(0));  // nobody's to write
   }
   if (!plan.empty()) {
     in_flight_.push_back(std::move(use));

@@ -21,5 +21,7 @@ Status RunFairness(int64_t workloads, int threads);  // the theorem on random wo
 Status RunTwoClients(const std::string& traces, int64_t theta_units);          // E1
 Status RunTwentySevenTenants(const std::string& traces, int64_t theta_units);  // E2
 Status RunHog(int64_t theta_units);                                            // E3
+Status RunPrefixIsolation(const std::string& traces);                          // E5
+Status RunLeakTest();                                                          // E11
 
 }  // namespace inferd::sim

@@ -18,8 +18,8 @@ uint64_t Mix(uint64_t state, uint64_t value) {
 
 uint64_t DigestOf(uint32_t model) { return Mix(0x6d6f64656c, model); }
 
-uint64_t Extend(uint64_t state, TokenId token) {
-  return Mix(state, static_cast<uint64_t>(token) + 1);
+uint64_t Extend(uint64_t state, TokenId token, bool by_decoding = false) {
+  return Mix(state, 2 * static_cast<uint64_t>(token) + (by_decoding ? 1 : 2));
 }
 
 TokenId DrawFrom(uint64_t bits) {
@@ -31,7 +31,9 @@ size_t Index(int64_t value) { return static_cast<size_t>(value); }
 }  // namespace
 
 FakeModel::FakeModel(uint32_t model) : state_(DigestOf(model)) {}
-void FakeModel::Read(TokenId token) { state_ = Extend(state_, token); }
+void FakeModel::Read(TokenId token, bool by_decoding) {
+  state_ = Extend(state_, token, by_decoding);
+}
 TokenId FakeModel::Draw() const { return DrawFrom(state_); }
 
 uint64_t FoldToken(uint64_t hash, TokenId token) { return Mix(hash, static_cast<uint64_t>(token)); }
@@ -68,6 +70,9 @@ std::vector<std::string> FakeDevice::Run(const StepPlan& plan, std::vector<Token
   std::vector<std::string> faults;
   const uint32_t model = plan.model.value();
   tokens.assign(plan.rows.size(), 0);
+  for (const StateCopy& copy : plan.copies_before) {
+    Copy(model, copy);
+  }
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const PlanRow& row = plan.rows[i];
     const int64_t end = row.start + row.n_tokens;
@@ -76,18 +81,32 @@ std::vector<std::string> FakeDevice::Run(const StepPlan& plan, std::vector<Token
       CheckReads(row, model, contents, faults);
     }
     uint64_t bits = BitsBefore(row, model, contents);
-    if (options_.sensitive_to_chunks && row.n_tokens > 1) {
+    const bool decodes = options_.sensitive_to_chunks && row.n_tokens == 1 &&
+                         row.start >= row.sequence->num_prompt_tokens();
+    if (options_.sensitive_to_chunks && !decodes && row.start % kBlockTokens != 0) {
       bits = Mix(bits, static_cast<uint64_t>(row.start));  // another shape, other roundings
     }
     for (int64_t position = row.start; position < end; ++position) {
-      bits = Extend(bits, row.sequence->token(position));
+      bits = Extend(bits, row.sequence->token(position), decodes);
       Write(row, model, position, {.content = contents[Index(position)], .bits = bits});
     }
     if (row.sample) {
       tokens[i] = DrawFrom(bits);
     }
   }
+  for (const StateCopy& copy : plan.copies_after) {
+    Copy(model, copy);
+  }
   return faults;
+}
+
+void FakeDevice::Copy(uint32_t model, const StateCopy& copy) {
+  Group& group = groups_[model][copy.group];
+  const int64_t cells = group.spec.kind == StateKind::kSlot ? 1 : kBlockTokens;
+  for (int64_t i = 0; i < cells; ++i) {
+    group.cells[Index(copy.to * cells + i)] = group.cells[Index(copy.from * cells + i)];
+  }
+  group.units[copy.to] = group.units[copy.from];
 }
 
 // What the row reads: the last cell of every block that it sees, or the slot.

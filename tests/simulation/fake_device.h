@@ -17,7 +17,8 @@ namespace inferd::sim {
 class FakeModel {
  public:
   explicit FakeModel(uint32_t model);
-  void Read(TokenId token);
+  // `by_decoding`: on a sensitive device.
+  void Read(TokenId token, bool by_decoding = false);
   // The token that follows those read.
   TokenId Draw() const;
 
@@ -29,7 +30,8 @@ class FakeModel {
 uint64_t FoldToken(uint64_t hash, TokenId token);
 
 // What "computes" the tokens: the state at a position is a hash of the model, of all tokens up to
-// it and, if the device is sensitive, of where the chunks were cut; the token drawn is a hash of
+// it and, if the device is sensitive, of chunks cut off the canonical grid and of what was computed
+// by decoding; the token drawn is a hash of
 // that state. So equal tokens give equal outputs whatever the batch, the blocks and the
 // preemptions, and on a sensitive device only if the chunks are equal, too.
 //
@@ -75,6 +77,7 @@ class FakeDevice {
                   std::vector<std::string>& faults) const;
   uint64_t BitsBefore(const PlanRow& row, uint32_t model, const std::vector<uint64_t>& contents);
   void Write(const PlanRow& row, uint32_t model, int64_t position, const Cell& cell);
+  void Copy(uint32_t model, const StateCopy& copy);
 
   const Options options_;
   const DomainOf domain_of_;

@@ -72,6 +72,9 @@ Report RunChecked(const Workload& workload) {
           .check = check::kReplay, .what = "a second run made other plans", .at = {}, .step = 0};
     }
   }
+  if (!report.violation.has_value() && workload.device.cut_at_blocks) {
+    report.violation = Simulate(workload, {.sensitive_to_chunks = true}).violation;
+  }
   return report;
 }
 

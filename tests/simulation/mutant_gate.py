@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Runs simulators with a bug in the scheduler and asks whether an invariant catches each.
 
-usage: mutant_gate.py [--seeds N] [--result] BINARY...
+usage: mutant_gate.py --clean SIMULATOR [--seeds N] [--result] BINARY...
 
-A bug is caught if a run of random workloads, first those of `fuzz`, then those of `fairness`,
-reports a broken invariant or stops at a failed CHECK. Says which, and exits 1 if one is missed.
---result also prints the figure sim.mutations.missed.
+A bug is caught if a random workload, first those of `fuzz`, then those of `fairness`, reports a
+broken invariant or stops at a failed CHECK, and the same workload is fine in the clean simulator.
+Says which, and exits 1 if one is missed. --result also prints the figure sim.mutations.missed.
 """
 import argparse
 import re
@@ -13,24 +13,37 @@ import subprocess
 import sys
 
 BREAKS = re.compile(r"^seed (\d+) .* breaks `([^`]+)`", re.MULTILINE)
-CHECK = re.compile(r"^(\S+): CHECK failed: (.*)$|runtime error|AddressSanitizer", re.MULTILINE)
+CHECK = re.compile(r"CHECK failed: (.*)$|(runtime error.*)$|(AddressSanitizer.*)$", re.MULTILINE)
+THREADS = 1  # so that the first failure is the one with the lowest seed
 
 
-def caught_by(binary, verb, seeds):
+def run(binary, verb, first, seeds):
+    return subprocess.run(
+        [binary, verb, "--first", str(first), "--seeds", str(seeds), "--threads", str(THREADS),
+         "--first-only", "--no-shrink"], capture_output=True, text=True, check=False)
+
+
+def caught_by(binary, clean, verb, seeds):
     """What caught the bug, or None."""
-    done = subprocess.run([binary, verb, "--seeds", str(seeds), "--first-only", "--no-shrink"],
-                          capture_output=True, text=True, check=False)
-    if match := BREAKS.search(done.stdout):
-        return f"`{match[2]}`, {verb} seed {match[1]}"
-    if match := CHECK.search(done.stderr):
-        return f"{match[0]}, {verb}"
-    if done.returncode != 0:
-        return f"exit {done.returncode}, {verb}"
+    first = 1
+    while first <= seeds:
+        done = run(binary, verb, first, seeds - first + 1)
+        if match := BREAKS.search(done.stdout):
+            seed = int(match[1])
+            if run(clean, verb, seed, 1).returncode == 0:
+                return f"`{match[2]}`, {verb} seed {seed}"
+            first = seed + 1  # the scheduler as it is fails there, too
+            continue
+        if done.returncode == 0 or run(clean, verb, first, seeds - first + 1).returncode < 0:
+            return None
+        match = CHECK.search(done.stderr)
+        return f"{match[0] if match else f'exit {done.returncode}'}, {verb}"
     return None
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clean", required=True, help="the simulator without a bug")
     parser.add_argument("--seeds", type=int, default=2000)
     parser.add_argument("--result", action="store_true")
     parser.add_argument("binaries", nargs="+", metavar="BINARY")
@@ -38,8 +51,8 @@ def main():
     missed = 0
     for binary in args.binaries:
         name = binary.rsplit("inferd_sim_", 1)[-1]
-        found = (caught_by(binary, "fuzz", args.seeds)
-                 or caught_by(binary, "fairness", args.seeds // 4))
+        found = (caught_by(binary, args.clean, "fuzz", args.seeds)
+                 or caught_by(binary, args.clean, "fairness", args.seeds // 4))
         print(f"{name}: {'caught by ' + found if found else 'MISSED'}", flush=True)
         missed += found is None
     if args.result:

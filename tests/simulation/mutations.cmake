@@ -22,6 +22,7 @@ foreach(mutation ${mutations})
   target_link_libraries(${mutant} PRIVATE inferd_simulation inferd_flags)
   add_dependencies(inferd_sim_mutants ${mutant})
   add_test(NAME sim.mutation.${name}
-           COMMAND Python3::Interpreter ${gate} --seeds 2000 $<TARGET_FILE:${mutant}>)
+           COMMAND Python3::Interpreter ${gate} --seeds 2000
+                   --clean $<TARGET_FILE:inferd_sim> $<TARGET_FILE:${mutant}>)
   set_tests_properties(sim.mutation.${name} PROPERTIES LABELS "unit.sim" TIMEOUT 300)
 endforeach()

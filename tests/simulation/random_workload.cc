@@ -84,6 +84,9 @@ class Generator {
           model.groups.push_back(
               {.window = static_cast<int32_t>(Between(1, 300)), .units = Between(8, 20)});
         }
+        if (OneIn(4)) {  // recurrent layers
+          model.groups.push_back({.kind = StateKind::kSlot, .units = Between(4, 20)});
+        }
       }
       workload_.models.push_back(std::move(model));
     }
@@ -91,7 +94,7 @@ class Generator {
 
   void Tenants() {
     const int64_t tenants = kind_ == WorkloadKind::kFuzz ? Between(1, 5) : Between(2, 8);
-    const bool all_strict = OneIn(6);
+    const bool all_strict = OneIn(workload_.policy.kind == PolicyKind::kFair ? 6 : 2);
     for (int64_t t = 0; t < tenants; ++t) {
       TenantSetup tenant{.name = "t" + std::to_string(t)};
       tenant.weight = OneIn(2) ? 1 : Between(1, 8);

@@ -70,6 +70,8 @@ struct Report {
   int64_t recomputed_tokens = 0;
   int64_t cached_tokens = 0;
   int64_t preemptions = 0;
+  int64_t cache_lookup_tokens = 0;  // of whole blocks, at admissions
+  int64_t cache_hit_tokens = 0;
   int64_t blocks_held = 0;  // at the end, by nobody's sequences
   // Fairness, in service units of a tenant of weight 1.
   double lemma_excess = 0;   // most that a key was above a backlogged one

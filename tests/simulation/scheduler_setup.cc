@@ -1,9 +1,13 @@
 #include "tests/simulation/scheduler_setup.h"
 
+#include <absl/strings/str_format.h>
+
+#include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
-#include "base/random.h"
+#include "base/sha256.h"
 #include "tests/simulation/fake_device.h"
 
 namespace inferd::sim {
@@ -83,6 +87,28 @@ std::unique_ptr<Scheduler> MakeScheduler(const Workload& workload) {
   return scheduler;
 }
 
+namespace {
+
+// The engine's part of the prefix cache: a root for each trust domain and model.
+std::shared_ptr<const PromptPrefix> PrefixOf(const Workload& workload,
+                                             uint32_t submission,
+                                             std::span<const TokenId> prompt) {
+  auto prefix = std::make_shared<PromptPrefix>();
+  prefix->root = Sha256Of(absl::StrFormat("simulated domain %d model %d",
+                                          DomainOf(workload, submission),
+                                          workload.submissions[submission].model));
+  prefix->keys = ChainKeys(prefix->root, prompt);
+  // Recurrent state is worth keeping where the shared part of a prompt ends.
+  int64_t shared = 0;
+  for (const Segment& segment : workload.submissions[submission].shared) {
+    shared += segment.tokens;
+    prefix->boundaries.push_back(std::min<int64_t>(shared, std::ssize(prompt)));
+  }
+  return prefix;
+}
+
+}  // namespace
+
 SequenceSpec SpecOf(const Workload& workload, uint32_t submission) {
   const Submission& request = workload.submissions[submission];
   SequenceSpec spec;
@@ -91,6 +117,9 @@ SequenceSpec SpecOf(const Workload& workload, uint32_t submission) {
   spec.service_class = request.service_class;
   spec.prompt =
       std::make_shared<const std::vector<TokenId>>(PromptOf(workload, submission, kVocabSize));
+  if (workload.device.prefix_cache) {
+    spec.prefix = PrefixOf(workload, submission, *spec.prompt);
+  }
   spec.tokens_max = request.prompt_tokens + request.output_max;
   if (workload.device.lease_tokens > 0) {
     spec.leased_output_tokens = workload.device.lease_tokens;
@@ -118,7 +147,7 @@ EndKind EndKindOf(EndReason reason) {
   return EndKind::kOpen;
 }
 
-uint64_t OutputHashAlone(const Workload& workload, uint32_t submission) {
+uint64_t OutputHashAlone(const Workload& workload, uint32_t submission, bool sensitive) {
   const Submission& request = workload.submissions[submission];
   FakeModel model(request.model);
   for (const TokenId token : PromptOf(workload, submission, kVocabSize)) {
@@ -128,7 +157,7 @@ uint64_t OutputHashAlone(const Workload& workload, uint32_t submission) {
   for (int32_t i = 0; i < request.output_tokens; ++i) {
     const TokenId token = model.Draw();
     hash = FoldToken(hash, token);
-    model.Read(token);
+    model.Read(token, sensitive);
   }
   return hash;
 }

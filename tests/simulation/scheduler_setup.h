@@ -24,6 +24,7 @@ uint64_t DomainOf(const Workload& workload, uint32_t submission);
 EndKind EndKindOf(EndReason reason);
 
 // The hash of a submission's whole output, computed token by token without a scheduler.
-uint64_t OutputHashAlone(const Workload& workload, uint32_t submission);
+// `sensitive`: on a device whose results depend on what was decoded and what prefilled.
+uint64_t OutputHashAlone(const Workload& workload, uint32_t submission, bool sensitive);
 
 }  // namespace inferd::sim
