@@ -26,6 +26,7 @@ class AuditLog {
   //   kUnavailable       the log takes no leaves now (queue full, disk nearly full, device failed,
   //                      frozen, closing): refuse what the leaf is about.
   // An error says that the caller must not go on; after a crash the leaf may be there all the same.
+  // AuditGate (audit_gate.h) adds what modes and floods ask for.
   virtual void Append(LeafDraft draft, AppendCallback done) = 0;
 
   // The origin of the shard that takes leaves now.
