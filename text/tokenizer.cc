@@ -54,6 +54,7 @@ StatusOr<SegmenterPtr> NewSegmenter(const VocabularySpec& spec,
     merges.push_back(right);
   }
   std::vector<RustSlice> patterns;
+  patterns.reserve(pre.patterns.size());
   for (const std::string& pattern : pre.patterns) {
     patterns.push_back(AsSlice(pattern));
   }

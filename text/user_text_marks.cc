@@ -185,6 +185,22 @@ void AddRange(size_t begin, size_t end, std::vector<TextRange>& ranges) {
   }
 }
 
+// The string literal whose opening quote stands at `at`; `at` goes behind its closing one.
+std::string ReadLiteral(std::string_view source, size_t& at) {
+  const char quote = source[at++];
+  std::string literal;
+  for (; at < source.size() && source[at] != quote; ++at) {
+    if (source[at] != '\\' || at + 1 == source.size()) {
+      literal += source[at];
+      continue;
+    }
+    const char escaped = source[++at];
+    literal += escaped == 'n' ? '\n' : escaped == 't' ? '\t' : escaped == 'r' ? '\r' : escaped;
+  }
+  ++at;
+  return literal;
+}
+
 }  // namespace
 
 std::string UserTextMarker::Mark(std::string_view text) const {
@@ -273,20 +289,11 @@ std::vector<std::string> SymbolLiterals(std::string_view template_source) {
     const char closing = opening == "{{" ? '}' : '%';
     while (tag < template_source.size() &&
            !(template_source[tag] == closing && template_source.substr(tag + 1, 1) == "}")) {
-      const char quote = template_source[tag++];
-      if (quote != '"' && quote != '\'') {
+      if (template_source[tag] != '"' && template_source[tag] != '\'') {
+        ++tag;
         continue;
       }
-      std::string literal;
-      for (; tag < template_source.size() && template_source[tag] != quote; ++tag) {
-        if (template_source[tag] != '\\' || tag + 1 == template_source.size()) {
-          literal += template_source[tag];
-          continue;
-        }
-        const char escaped = template_source[++tag];
-        literal += escaped == 'n' ? '\n' : escaped == 't' ? '\t' : escaped == 'r' ? '\r' : escaped;
-      }
-      ++tag;
+      std::string literal = ReadLiteral(template_source, tag);
       std::u32string symbols;
       CollectSymbols(literal, symbols);
       if (!symbols.empty() &&
