@@ -92,13 +92,18 @@ def free_port():
 class Daemon:
     """A running inferd that serves one tiny random model on loopback."""
 
+    audit_level = "metadata"
+
     def __init__(self, args, folder):
         self.inferctl_path = args.inferctl
+        self.inferd_path = args.inferd
+        self.state = folder / "state"
+        self.config_path = folder / "inferd.yaml"
         self.endpoint = f"127.0.0.1:{free_port()}"
         model = folder / "tiny.gguf"
         subprocess.run([args.random_model, "--family", "llama", "--seed", "7", "--context",
                         str(CONTEXT), "--layers", str(LAYERS), str(model)], check=True)
-        config = folder / "inferd.yaml"
+        config = self.config_path
         config.write_text(
             "schema_version: 1\n"
             f"listeners: {{data: {{address: \"{self.endpoint}\"}}}}\n"
@@ -107,10 +112,10 @@ class Daemon:
             # One sequence of full length and no more: what a cancel leaks is missed.
             f"kv_cache: {{bytes_max: {args.kv_bytes}}}\n"
             "drain: {delay: 0s, timeout: 5s}\n"
-            f"state_directory: \"{folder / 'state'}\"\n"
+            f"state_directory: \"{self.state}\"\n"
             # INFERD_TEST_AUDIT=off: the same without an audit log.
             f"audit: {{mode: \"{os.environ.get('INFERD_TEST_AUDIT', 'strict')}\", "
-            "reserve_bytes: 0, wait_max: 30s}\n", encoding="utf-8")
+            f"level: {self.audit_level}, reserve_bytes: 0, wait_max: 30s}}\n", encoding="utf-8")
         subprocess.run([args.inferctl, "keys", "init", "--directory", str(folder / "state/keys")],
                        check=True, capture_output=True)
         self.log_path = folder / "inferd.log"
