@@ -110,6 +110,7 @@ void Run(int pairs, Duration step) {
 
   Config config;
   config.data.address = "127.0.0.1:0";
+  config.audit.mode = "off";  // audit_ttft_bench says what it costs
   config.models.push_back({.name = "tiny", .path = path, .context_tokens_max = 0});
   config.kv_cache_bytes_max = 64 * FakeDevice::kUnitBytes;
   auto served_device = std::make_unique<FakeDevice>();

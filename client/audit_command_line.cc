@@ -5,12 +5,19 @@
 namespace inferd {
 namespace {
 
-CLI::App* Verb(CLI::App& noun, const std::string& name, const std::string& help) {
-  return noun.add_subcommand(name, help);
+// What a command does, and how it is called: help shows examples first.
+struct Help {
+  std::string what;
+  std::string example;
+  std::string Text() const { return what + "\n\nExamples:\n  inferctl " + example + "\n"; }
+};
+
+CLI::App* Verb(CLI::App& noun, const std::string& name, const Help& help) {
+  return noun.add_subcommand(name, help.Text());
 }
 
-CLI::App& Noun(CLI::App& app, const std::string& name, const std::string& help, AuditCommand& c) {
-  CLI::App* noun = app.add_subcommand(name, help);
+CLI::App& Noun(CLI::App& app, const std::string& name, const Help& help, AuditCommand& c) {
+  CLI::App* noun = app.add_subcommand(name, help.Text());
   noun->require_subcommand(0, 1);
   noun->add_option("--admin", c.admin, "inferd's admin plane: unix:PATH")
       ->envname("INFERCTL_ADMIN")
@@ -41,56 +48,87 @@ void AddPlace(CLI::App& verb, AuditCommand& c) {
 }
 
 void AddAudit(CLI::App& app, AuditCommand& c) {
-  CLI::App& audit = Noun(app, "audit", "Searches, proves and verifies the audit log.", c);
-  Verb(audit, "log", "Shows where the log is, its key and its latest checkpoint.");
-  CLI::App* search = Verb(audit, "search", "Finds leaves, newest first.");
+  CLI::App& audit =
+      Noun(app, "audit", {"Searches, proves and verifies the audit log.", "audit verify"}, c);
+  Verb(audit,
+       "log",
+       {"Shows where the log is, its key and its latest checkpoint.", "audit log -o json"});
+  CLI::App* search = Verb(audit,
+                          "search",
+                          {"Finds leaves, newest first.",
+                           "audit search --tenant acme --type inference. --from 2026-11-01"});
   AddFilter(*search, c);
   search->add_flag("--oldest-first", c.oldest_first, "in the order of the log");
-  CLI::App* tail = Verb(audit, "tail", "Shows the newest leaves; -f: and those that come.");
+  CLI::App* tail =
+      Verb(audit, "tail", {"Shows the newest leaves; -f: and those that come.", "audit tail -f"});
   AddFilter(*tail, c);
   tail->add_flag("-f,--follow", c.follow, "go on until interrupted");
-  AddPlace(*Verb(audit, "show", "Prints a leaf as the log has it."), c);
-  CLI::App* prove = Verb(audit, "prove", "Prints a leaf's .tlog-proof, to be checked offline.");
+  AddPlace(*Verb(audit, "show", {"Prints a leaf as the log has it.", "audit show 1234"}), c);
+  CLI::App* prove = Verb(audit,
+                         "prove",
+                         {"Prints a leaf's .tlog-proof, to be checked offline.",
+                          "audit prove 1234 --out 1234.tlog-proof"});
   AddPlace(*prove, c);
   prove->add_option("--out", c.out, "write it to this file");
-  CLI::App* verify = Verb(audit,
-                          "verify",
-                          "Checks every leaf, tile and chain of the log against its checkpoint; "
-                          "with --log and --key without a daemon.");
+  CLI::App* verify = Verb(
+      audit,
+      "verify",
+      {"Checks every leaf, tile and chain of the log against its checkpoint; with --log and --key "
+       "without a daemon.",
+       "audit verify --log /var/lib/inferd/log --key example.org/inferd-audit/db7+..."});
   verify->add_option("--log", c.log_folder, "the log's folder");
   verify->add_option(
       "--key", c.verifier_key, "the log's public key (inferctl keys init prints it)");
   verify->add_option("--policy", c.policy_file, "whom to trust instead: a tlog-policy file");
   CLI::App* report =
-      Verb(audit, "report", "Writes one HTML page: use, refusals, acts, verification.");
+      Verb(audit,
+           "report",
+           {"Writes one HTML page: use, refusals, acts, verification.",
+            "audit report --tenant acme --from 2026-10-01 --to 2026-11-01 --out october.html"});
   report->add_option("--tenant", c.tenant, "of this tenant; everyone's if not given");
   AddTimes(*report, c);
   report->add_option("--out", c.out, "the file to write")->required();
 }
 
 void AddErase(CLI::App& app, AuditCommand& c) {
-  CLI::App& erase =
-      Noun(app, "erase", "Erases a person's payloads: one asks, another approves.", c);
-  CLI::App* request = Verb(erase, "request", "Asks for an erasure.");
+  CLI::App& erase = Noun(app,
+                         "erase",
+                         {"Erases a person's payloads: one asks, another approves.",
+                          "erase request --tenant acme --end-user u-17 --basis case-7"},
+                         c);
+  CLI::App* request =
+      Verb(erase,
+           "request",
+           {"Asks for an erasure.", "erase request --tenant acme --end-user u-17 --basis case-7"});
   request->add_option("--tenant", c.tenant, "whose person")->required();
   request->add_option("--end-user", c.end_user, "the person, as callers name people");
   request->add_option("--basis", c.basis, "the case's reference")->required();
-  CLI::App* approve = Verb(erase, "approve", "Approves it, as a second person; it is then done.");
+  CLI::App* approve = Verb(erase,
+                           "approve",
+                           {"Approves it, as a second person; it is then done.",
+                            "erase approve 01M7ZAPMPCC3JAFF6JTE7B03BG"});
   approve->add_option("id", c.id, "the erasure's id")->required();
-  Verb(erase, "status", "Lists erasures.");
+  Verb(erase, "status", {"Lists erasures.", "erase status"});
 }
 
 void AddHold(CLI::App& app, AuditCommand& c) {
-  CLI::App& hold = Noun(app, "hold", "Legal holds: set by one person, released by two.", c);
-  CLI::App* set = Verb(hold, "set", "Keeps payloads from erasure and purge.");
+  CLI::App& hold =
+      Noun(app, "hold", {"Legal holds: set by one person, released by two.", "hold list"}, c);
+  CLI::App* set = Verb(hold,
+                       "set",
+                       {"Keeps payloads from erasure and purge.",
+                        "hold set --tenant acme --end-user u-17 --basis court-1"});
   set->add_option("--tenant", c.tenant, "whose payloads")->required();
   set->add_option("--end-user", c.end_user, "of this person alone");
   set->add_option("--rid", c.rids, "of this request alone; may be repeated");
   AddTimes(*set, c);
   set->add_option("--basis", c.basis, "the case's reference")->required();
-  CLI::App* release = Verb(hold, "release", "Asks for the release; a second person releases.");
+  CLI::App* release = Verb(hold,
+                           "release",
+                           {"Asks for the release; a second person releases.",
+                            "hold release 01M7ZAPMPCC3JAFF6JTE7B03BG"});
   release->add_option("id", c.id, "the hold's id")->required();
-  Verb(hold, "list", "Lists holds.");
+  Verb(hold, "list", {"Lists holds.", "hold list -o json"});
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ p.lead{margin:.2rem 0;color:#444c56}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d0d7de}
 th,td{vertical-align:top;overflow-wrap:anywhere}
-th{background:#f3f5f7;font-weight:600}td.n,th.n{text-align:right}
+th{background:#f3f5f7;font-weight:600;overflow-wrap:normal}td.n,th.n{text-align:right}
 .verdict{border-left:.4rem solid;padding:.6rem 1rem;margin:1rem 0}
 .sound{border-color:#1a7f37;background:#eefaf0}.broken{border-color:#b42318;background:#fdefee}
 pre{background:#f6f8fa;padding:.8rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:.85rem}

@@ -233,7 +233,8 @@ void AddBench(CLI::App& app, BenchCommand& bench) {
 }
 
 void AddKeys(CLI::App& app, KeysInitCommand& init) {
-  CLI::App* keys = app.add_subcommand("keys", "Makes the secrets that inferd needs.");
+  CLI::App* keys = app.add_subcommand(
+      "keys", Describe("Makes the secrets that inferd needs.", {"inferctl keys init"}));
   keys->require_subcommand(0, 1);
   CLI::App* command = keys->add_subcommand(
       "init",

@@ -252,6 +252,7 @@ TEST_F(ErasureTest, NothingOfAnErasedSubjectIsRecoverable) {
     }
   }
   EXPECT_EQ(recoverable, 0);
+  std::printf("RESULT audit.erased_recoverable %d count\n", recoverable);
 }
 
 }  // namespace

@@ -8,6 +8,9 @@ keep() { tools/results.py run bench -- "$@"; }
 keep "$bin/engine/engine_test" '--gtest_filter=*TenThousand*'
 keep "$bin/bench/egress_bench"
 keep "$bin/bench/grpc_overhead_bench"
+keep "$bin/bench/audit_ttft_bench"
+keep "$bin/tests/integration/integration_test" '--gtest_filter=Audit.Canaries*'
+keep "$bin/governance/governance_test" '--gtest_filter=*ErasedSubjectIsRecoverable*'
 keep "$bin/tests/invariance/inferd_invariance" --model "$model"
 keep "$bin/bench/inferd_engine_bench" plan
 keep "$bin/bench/inferd_plan_bench"

@@ -11,8 +11,6 @@
 #include "base/check.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "governance/keys/secret_files.h"
-#include "governance/verify/note.h"
 #include "tests/support/random_model.h"
 
 namespace inferd {
@@ -48,21 +46,6 @@ TinyModelPath::TinyModelPath(const std::string& family) : path_(TemporaryPath())
 }
 
 TinyModelPath::~TinyModelPath() { std::filesystem::remove(path_); }
-
-StateFolder::StateFolder() {
-  path_ = (std::filesystem::temp_directory_path() / "inferd-state-XXXXXX").string();
-  CHECK(mkdtemp(path_.data()) != nullptr);
-  const std::string keys = path_ + "/keys";
-  std::filesystem::create_directory(keys);
-  const auto note_key = NoteSigner::Generate("example.org/inferd-audit/test");
-  CHECK(note_key.ok());
-  CHECK(WriteSecretFile(keys + "/" + kNoteKeyFile, note_key->SKey() + "\n").ok());
-  for (const char* name : {kRootKekFile, kApiPepperFile, kSubjectPepperFile}) {
-    CHECK(WriteKeyFile(keys + "/" + name, SecretKey::Random()).ok());
-  }
-}
-
-StateFolder::~StateFolder() { std::filesystem::remove_all(path_); }
 
 bool AuditInTests() {
   const char* const choice = std::getenv("INFERD_TEST_AUDIT");

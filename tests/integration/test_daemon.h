@@ -16,6 +16,7 @@
 #include "inferd/v1/generation.grpc.pb.h"
 #include "inferd/v1/model.grpc.pb.h"
 #include "tests/support/fake_device.h"
+#include "tests/support/state_folder.h"
 
 namespace inferd {
 
@@ -27,17 +28,6 @@ class TinyModelPath {
  public:
   explicit TinyModelPath(const std::string& family = "llama");
   ~TinyModelPath();
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-// A state directory with fresh secrets, removed with the object.
-class StateFolder {
- public:
-  StateFolder();
-  ~StateFolder();
   const std::string& path() const { return path_; }
 
  private:

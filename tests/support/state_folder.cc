@@ -1,0 +1,28 @@
+#include "tests/support/state_folder.h"
+
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "base/check.h"
+#include "governance/keys/secret_files.h"
+#include "governance/verify/note.h"
+
+namespace inferd {
+
+StateFolder::StateFolder() {
+  path_ = (std::filesystem::temp_directory_path() / "inferd-state-XXXXXX").string();
+  CHECK(mkdtemp(path_.data()) != nullptr);
+  const std::string keys = path_ + "/keys";
+  std::filesystem::create_directory(keys);
+  const auto note_key = NoteSigner::Generate("example.org/inferd-audit/test");
+  CHECK(note_key.ok());
+  CHECK(WriteSecretFile(keys + "/" + kNoteKeyFile, note_key->SKey() + "\n").ok());
+  for (const char* name : {kRootKekFile, kApiPepperFile, kSubjectPepperFile}) {
+    CHECK(WriteKeyFile(keys + "/" + name, SecretKey::Random()).ok());
+  }
+}
+
+StateFolder::~StateFolder() { std::filesystem::remove_all(path_); }
+
+}  // namespace inferd
