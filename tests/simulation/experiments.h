@@ -16,7 +16,8 @@ Workload VtcDevice(PolicyKind policy, int64_t theta_units);
 void AddTrace(const std::vector<TraceRequest>& trace, Workload& workload);
 
 // Each prints what it saw, then its RESULT lines. `traces` is the folder of the traces; kNotFound
-// if one is not there. theta_units: the fairness window.
+// if one is not there. theta_units: the fairness window; 0: the service of a whole
+// request, 95th percentile. The baselines evict nobody: they reserve all that a request declares.
 Status RunFairness(int64_t workloads, int threads);  // the theorem on random workloads
 Status RunTwoClients(const std::string& traces, int64_t theta_units);          // E1
 Status RunTwentySevenTenants(const std::string& traces, int64_t theta_units);  // E2

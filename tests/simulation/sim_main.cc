@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
     std::string traces = TraceDir();
     std::vector<std::string> only;
     int64_t workloads = 10'000;
-    int64_t theta_units = 4096;
+    int64_t theta_units = 0;
 
     CLI::App* fuzz_verb = app.add_subcommand("fuzz", "random workloads, every invariant");
     CLI::App* fairness_verb = app.add_subcommand("fairness", "random workloads for the theorem");
@@ -98,7 +98,8 @@ int main(int argc, char** argv) {
     CLI::App* experiments_verb = app.add_subcommand("experiments", "the figures of make sim-full");
     experiments_verb->add_option("--traces", traces, "the folder of the public traces");
     experiments_verb->add_option("--only", only, "of: fairness e1 e2 e3 e5 e11");
-    experiments_verb->add_option("--theta", theta_units, "the fairness window, service units");
+    experiments_verb->add_option(
+        "--theta", theta_units, "the fairness window, service units; 0: by length");
     experiments_verb->add_option("--workloads", workloads, "for the fairness theorem");
     CLI::App* run_verb = app.add_subcommand("run", "a scenario file");
     run_verb->add_option("file", file)->required();
