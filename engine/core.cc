@@ -28,6 +28,14 @@ std::pair<FinishReason, Status> ForEvent(EndReason reason) {
       return {FinishReason::kError,
               ErrorF(StatusCode::kUnavailable,
                      "the request waited longer than its class allows; try again later")};
+    case EndReason::kShed:
+      return {FinishReason::kError,
+              ErrorF(StatusCode::kUnavailable,
+                     "the queue was full and the tenant had more than its share of it; try again "
+                     "later")};
+    case EndReason::kSlowReader:
+      return {FinishReason::kError,
+              ErrorF(StatusCode::kUnavailable, "the answer was not read for too long")};
     case EndReason::kLease:
       break;
   }
@@ -66,7 +74,11 @@ void Core::Run() {
     }
     const StepPlan plan = scheduler_.Plan(clock_.Now());
     for (const Ended& ended : plan.ended) {
-      const RowOwner owner = owners_.at(ended.id);
+      const auto it = owners_.find(ended.id);
+      if (it == owners_.end()) {
+        continue;  // it was shed, and cancelled before that was told
+      }
+      const RowOwner owner = it->second;
       const auto [reason, error] = ForEvent(ended.reason);
       EndChoice(*owner.generation, owner.choice, reason, error);
     }
@@ -161,6 +173,7 @@ void Core::RunStep(const StepPlan& plan) {
     row_owners_.push_back(owners_.at(row.sequence->id()));
   }
   MarkPlanned(plan);
+  const TimePoint begun = clock_.Now();
   if (const Status status = Compute(plan); !status.ok()) {
     failure_ = ErrorF(StatusCode::kUnavailable, "the device is lost: %s", Message(status));
     Log(LogLevel::kError,
@@ -171,7 +184,9 @@ void Core::RunStep(const StepPlan& plan) {
     scheduler_.Commit(plan.epoch, {.rows = std::vector<RowResult>(plan.rows.size())});
     return;
   }
-  const StepResult result = TakeTokens(plan);
+  const TimePoint computed = clock_.Now();
+  StepResult result = TakeTokens(plan);
+  result.duration = computed - begun;
   scheduler_.Commit(plan.epoch, result);
 }
 

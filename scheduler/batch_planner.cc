@@ -52,7 +52,7 @@ void BatchPlanner::GrantResidents(bool over_served) {
     return order(a) < order(b);
   });
   for (Sequence* sequence : prefills_) {
-    if (sequence->state_ == SequenceState::kRunning && budget() > 0) {
+    if (sequence->state_ == SequenceState::kRunning) {
       Grow(*sequence, ChunkTokens(*sequence));
     }
   }
@@ -76,9 +76,11 @@ bool BatchPlanner::Admit(bool over_served) {
       return false;
     }
     lane_.store().Adopt(sequence);
-    if (!capacity_.MakeRoomToAdmit(sequence, alone) || Grow(sequence, ChunkTokens(sequence)) == 0) {
+    const int64_t n_tokens = ChunkTokens(sequence);
+    if (n_tokens == 0 || !capacity_.MakeRoomToAdmit(sequence, alone) ||
+        Grow(sequence, n_tokens) == 0) {
       lane_.store().Release(sequence);
-      return false;
+      return n_tokens == 0;  // the budget is too small for it: nobody is in its way
     }
     tenants_.Settle();
   }
@@ -86,7 +88,9 @@ bool BatchPlanner::Admit(bool over_served) {
 }
 
 int64_t BatchPlanner::ChunkTokens(const Sequence& sequence) const {
-  int64_t n_tokens = std::min(sequence.num_pending(), budget());
+  const int64_t prefill_left =
+      std::max<int64_t>(0, limits_.prefill_tokens_max - (plan_.n_tokens - num_decodes_));
+  int64_t n_tokens = std::min({sequence.num_pending(), budget(), prefill_left});
   const std::optional<int64_t> checkpoint =
       lane_.store().NextCheckpoint(sequence, lane_.spec().chunk_grid);
   if (checkpoint.has_value()) {  // a multiple of the grid

@@ -23,6 +23,7 @@ class BatchPlanner {
  public:
   struct Limits {
     int64_t step_tokens_max = 0;
+    int64_t prefill_tokens_max = 0;  // of step_tokens_max, so that decodes meet their deadlines
     uint64_t plan_id = 0;
   };
   BatchPlanner(ModelLane& lane,

@@ -8,7 +8,10 @@
 namespace inferd {
 
 ModelLane::ModelLane(ModelSpec spec, TenantTable& tenants)
-    : spec_(std::move(spec)), tenants_(tenants), store_(spec_.geometry, spec_.units) {}
+    : spec_(std::move(spec)),
+      resident_(spec_.resident),
+      tenants_(tenants),
+      store_(spec_.geometry, spec_.units) {}
 
 ModelLane::QueueKey ModelLane::KeyOf(const Sequence& sequence) {
   return {!sequence.preempted_, sequence.class_order_, sequence.first_token_due_, sequence.id()};
@@ -22,7 +25,7 @@ const ModelLane::Queue& ModelLane::queue(FlowIndex flow) const {
 void ModelLane::Wait(Sequence& sequence) {
   ++num_waiting_;
   num_due_ += sequence.first_token_due_ != TimePoint::max() ? 1 : 0;
-  if (sequence.paused_) {
+  if (sequence.paused_ || !resident_) {
     aside_.emplace(sequence.id(), &sequence);
     return;
   }
@@ -30,7 +33,8 @@ void ModelLane::Wait(Sequence& sequence) {
     queues_.resize(sequence.flow_ + 1);
   }
   queues_[sequence.flow_].emplace(KeyOf(sequence), &sequence);
-  tenants_.AddEligible(sequence.flow_);
+  sequence.waiting_units_ = ExpectedUnits(sequence);
+  tenants_.AddEligible(sequence.flow_, sequence.waiting_units_);
 }
 
 void ModelLane::StopWaiting(Sequence& sequence) {
@@ -41,7 +45,7 @@ void ModelLane::StopWaiting(Sequence& sequence) {
   }
   const size_t erased = queues_[sequence.flow_].erase(KeyOf(sequence));
   CHECK(erased == 1);
-  tenants_.RemoveEligible(sequence.flow_);
+  tenants_.RemoveEligible(sequence.flow_, sequence.waiting_units_);
 }
 
 void ModelLane::Enqueue(Sequence& sequence) {
@@ -74,6 +78,55 @@ void ModelLane::SetPaused(Sequence& sequence, bool paused) {
   if (waits) {
     Wait(sequence);
   }
+}
+
+void ModelLane::SetResident() {
+  resident_ = true;
+  for (const auto& [id, sequence] : std::exchange(aside_, {})) {
+    --num_waiting_;
+    num_due_ -= sequence->first_token_due_ != TimePoint::max() ? 1 : 0;
+    Wait(*sequence);
+  }
+}
+
+int64_t ModelLane::ExpectedUnits(const Sequence& sequence) const {
+  const int64_t prompt = std::max<int64_t>(0, sequence.num_prompt_tokens() - sequence.high_water_);
+  const int64_t output =
+      sequence.tenant_->ExpectedOutput(sequence.spec().tokens_max - sequence.num_tokens());
+  return spec_.costs.prompt_token * prompt + spec_.costs.output_token * output;
+}
+
+int64_t ModelLane::NumBefore(const Sequence& sequence) const {
+  const Queue& before = queue(sequence.flow_);
+  return std::distance(before.begin(), before.lower_bound(KeyOf(sequence)));
+}
+
+int64_t ModelLane::UnitsBefore(const Sequence& sequence) const {
+  int64_t units = 0;
+  const Queue& before = queue(sequence.flow_);
+  for (auto it = before.begin(); it != before.end() && it->second != &sequence; ++it) {
+    units += it->second->waiting_units_;
+  }
+  return units;
+}
+
+Sequence* ModelLane::LastNew(const Tenant& tenant) const {
+  Sequence* last = nullptr;
+  const auto consider = [&](Sequence* sequence) {
+    if (sequence->tenant_ == &tenant && !sequence->started_ &&
+        (last == nullptr || KeyOf(*last) < KeyOf(*sequence))) {
+      last = sequence;
+    }
+  };
+  for (const Queue& queue : queues_) {
+    for (const auto& [key, sequence] : queue) {
+      consider(sequence);
+    }
+  }
+  for (const auto& [id, sequence] : aside_) {
+    consider(sequence);
+  }
+  return last;
 }
 
 void ModelLane::Admit(Sequence& sequence) {

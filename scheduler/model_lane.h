@@ -26,6 +26,8 @@ struct ModelSpec {
   int32_t chunk_grid = 1;
   ServiceCosts costs = {};
   StepTimeModel step_time = {};
+  // False: its weights are still on the way. Sequences may come, and wait for ModelLoaded.
+  bool resident = true;
 };
 
 // Scheduler's part for one model; nobody else calls it. Sequences are Scheduler's, the lane orders
@@ -48,6 +50,16 @@ class ModelLane {
   // Takes a sequence out of the lane and frees its units. It is not in flight.
   void Remove(Sequence& sequence);
   void SetPaused(Sequence& sequence, bool paused);
+  // What waited for the model's weights may be admitted from now on.
+  void SetResident();
+  // Service that the sequence is still expected to need, its own output by its tenant's habits.
+  int64_t ExpectedUnits(const Sequence& sequence) const;
+  // Sequences of its flow before one that waits in a queue.
+  int64_t NumBefore(const Sequence& sequence) const;
+  int64_t UnitsBefore(const Sequence& sequence) const;
+  bool resident() const { return resident_; }
+  // Of the tenant's sequences that never ran, the last in line; nullptr if there is none.
+  Sequence* LastNew(const Tenant& tenant) const;
   // From waiting to running: it is about to get its first grant.
   void Admit(Sequence& sequence);
   // From running back to waiting; its units are free. It is not in flight. It stays in running()
@@ -81,11 +93,12 @@ class ModelLane {
   void StopWaiting(Sequence& sequence);
 
   const ModelSpec spec_;
+  bool resident_;
   TenantTable& tenants_;
   StateStore store_;
   std::vector<Sequence*> running_;         // ascending id
   std::vector<Queue> queues_;              // by flow
-  std::map<SequenceId, Sequence*> aside_;  // waiting, but not to be admitted: paused
+  std::map<SequenceId, Sequence*> aside_;  // waiting, but not to be admitted: paused or no weights
   int64_t num_running_ = 0;
   int64_t num_waiting_ = 0;
   int64_t num_due_ = 0;

@@ -13,6 +13,10 @@ Scheduler::Scheduler(const SchedulerOptions& options, std::unique_ptr<ServicePol
     : options_(options), tenants_(std::move(policy), options_.classes) {
   CHECK(options.step_tokens_max > 0 && options.running_max > 0 && options.model_steps_max > 0);
   CHECK(!options.classes.empty());
+  has_intervals_ = std::any_of(
+      options_.classes.begin(), options_.classes.end(), [](const ServiceClass& service) {
+        return service.token_interval.has_value();
+      });
 }
 
 Status Scheduler::SetTenant(const TenantId& id, const TenantSpec& spec) {
@@ -46,9 +50,41 @@ StatusOr<ModelSlot> Scheduler::AddModel(ModelSpec spec) {
   return ModelSlot(static_cast<uint32_t>(lanes_.size() - 1));
 }
 
+void Scheduler::ModelLoaded(ModelSlot model) {
+  CHECK(model.value() < lanes_.size());
+  lanes_[model.value()].lane->SetResident();
+}
+
+void Scheduler::DrainModel(ModelSlot model) {
+  CHECK(model.value() < lanes_.size());
+  lanes_[model.value()].draining = true;
+}
+
+Status Scheduler::RemoveModel(ModelSlot model) {
+  CHECK(model.value() < lanes_.size());
+  Lane& lane = lanes_[model.value()];
+  if (!lane.draining || lane.lane->num_running() + lane.lane->num_waiting() > 0) {
+    return ErrorF(StatusCode::kFailedPrecondition,
+                  "model in slot %d: drain it first; %d sequences run and %d wait",
+                  model.value(),
+                  lane.lane->num_running(),
+                  lane.lane->num_waiting());
+  }
+  lane.gone = true;
+  lane.lane = std::make_unique<ModelLane>(ModelSpec{}, tenants_);
+  return OkStatus();
+}
+
 Status Scheduler::CheckSpec(const SequenceSpec& spec) const {
-  if (spec.model.value() >= lanes_.size()) {
+  if (draining_) {
+    return ErrorF(StatusCode::kUnavailable, "the scheduler drains: no new sequences");
+  }
+  if (spec.model.value() >= lanes_.size() || lanes_[spec.model.value()].gone) {
     return ErrorF(StatusCode::kNotFound, "no model in slot %d", spec.model.value());
+  }
+  if (lanes_[spec.model.value()].draining) {
+    return ErrorF(
+        StatusCode::kUnavailable, "the model in slot %d is being taken away", spec.model.value());
   }
   if (spec.prompt == nullptr || spec.prompt->empty() ||
       spec.tokens_max <= static_cast<int64_t>(spec.prompt->size())) {
@@ -67,15 +103,8 @@ Status Scheduler::CheckSpec(const SequenceSpec& spec) const {
 }
 
 // A flood fills its own tenant's part of the queue, not everyone's.
-Status Scheduler::CheckQueue(const SequenceSpec& spec, const Tenant* tenant) const {
+Status Scheduler::CheckTenantQueue(const SequenceSpec& spec, const Tenant* tenant) const {
   const int64_t prompt = static_cast<int64_t>(spec.prompt->size());
-  if (num_never_ran_ >= options_.waiting_max ||
-      waiting_prompt_tokens_ + prompt > options_.waiting_prompt_tokens_max) {
-    return ErrorF(StatusCode::kUnavailable,
-                  "the queue is full: %d sequences with %d prompt tokens wait; try again later",
-                  num_never_ran_,
-                  waiting_prompt_tokens_);
-  }
   if (tenant == nullptr) {
     return tenants_.num_tenants() < static_cast<size_t>(options_.tenants_max)
                ? OkStatus()
@@ -94,9 +123,27 @@ Status Scheduler::CheckQueue(const SequenceSpec& spec, const Tenant* tenant) con
   return OkStatus();
 }
 
+Status Scheduler::CheckQueue(const SequenceSpec& spec) const {
+  const int64_t prompt = static_cast<int64_t>(spec.prompt->size());
+  if (num_never_ran_ >= options_.waiting_max ||
+      waiting_prompt_tokens_ + prompt > options_.waiting_prompt_tokens_max) {
+    return ErrorF(StatusCode::kUnavailable,
+                  "the queue is full: %d sequences with %d prompt tokens wait; try again later",
+                  num_never_ran_,
+                  waiting_prompt_tokens_);
+  }
+  return OkStatus();
+}
+
 StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   RETURN_IF_ERROR(CheckSpec(spec));
-  RETURN_IF_ERROR(CheckQueue(spec, tenants_.Find(spec.tenant)));
+  now_ = std::max(now_, now);
+  const Tenant* known = tenants_.Find(spec.tenant);
+  RETURN_IF_ERROR(CheckTenantQueue(spec, known));
+  if (num_never_ran_ >= options_.waiting_max) {
+    ShedFor(known);
+  }
+  RETURN_IF_ERROR(CheckQueue(spec));
   Tenant& tenant = tenants_.FindOrAdd(spec.tenant);
   const SequenceId id(++last_id_);
   auto owned = std::make_unique<Sequence>(id, std::move(spec));
@@ -108,9 +155,13 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   if (service.first_token.has_value()) {
     sequence.first_token_due_ = now + *service.first_token;
   }
+  sequence.token_interval_ = service.token_interval;
   sequence.leased_output_tokens_ = sequence.spec().leased_output_tokens.value_or(0);
   sequence.tenant_ = &tenant;
   sequence.flow_ = tenants_.FlowOf(tenant, sequence.spec().service_class);
+  if (options_.refuses_late) {
+    RETURN_IF_ERROR(CheckStart(sequence));
+  }
   if (sequence.spec().deadline.has_value()) {
     alarms_.emplace(*sequence.spec().deadline, id, EndReason::kDeadline);
   }
@@ -124,6 +175,130 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   LaneOf(sequence).Enqueue(sequence);
   sequences_.emplace(id, std::move(owned));
   return id;
+}
+
+std::optional<Duration> Scheduler::TimeFor(int64_t units) const {
+  if (recent_units_ == 0) {
+    return std::nullopt;
+  }
+  return Duration(static_cast<int64_t>(static_cast<__int128>(units) * recent_ns_ / recent_units_));
+}
+
+// Its first token comes after what is ahead of it and its own prompt.
+Status Scheduler::CheckStart(const Sequence& sequence) {
+  const ModelLane& lane = *lanes_[sequence.spec().model.value()].lane;
+  const int64_t own = tenants_.flow(sequence.flow_).waiting_units +
+                      lane.spec().costs.prompt_token * sequence.num_prompt_tokens();
+  const std::optional<Duration> wait = TimeFor(tenants_.UnitsAhead(sequence.flow_, own));
+  const TimePoint due =
+      std::min(sequence.first_token_due_, sequence.spec().deadline.value_or(TimePoint::max()));
+  if (!wait.has_value() || due == TimePoint::max() || sequence.arrival_ + *wait <= due) {
+    return OkStatus();
+  }
+  ++refused_late_;
+  const Duration late = sequence.arrival_ + *wait - due;
+  return ErrorF(StatusCode::kUnavailable,
+                "its first token would come %d ms too late; try again in %d ms",
+                std::chrono::duration_cast<std::chrono::milliseconds>(late).count() + 1,
+                std::chrono::duration_cast<std::chrono::milliseconds>(late).count() + 1);
+}
+
+// Shares of the queue are by weight. Only what never ran is shed: nothing of it was streamed.
+void Scheduler::ShedFor(const Tenant* tenant) {
+  const auto share = [](int64_t waiting, int64_t weight) {
+    return waiting * TenantSpec::kWeightMax / weight;
+  };
+  const Tenant* most = nullptr;
+  for (const auto& [id, other] : tenants_.all()) {
+    if (most == nullptr || share(other->num_waiting, other->spec.weight) >
+                               share(most->num_waiting, most->spec.weight)) {
+      most = other.get();
+    }
+  }
+  const int64_t own =
+      tenant == nullptr ? share(1, 1) : share(tenant->num_waiting + 1, tenant->spec.weight);
+  if (most == nullptr || most == tenant || share(most->num_waiting, most->spec.weight) <= own) {
+    return;
+  }
+  Sequence* victim = nullptr;
+  for (const Lane& lane : lanes_) {
+    Sequence* last = lane.lane->LastNew(*most);
+    if (last != nullptr && (victim == nullptr || std::tuple(victim->class_order_, victim->id()) <
+                                                     std::tuple(last->class_order_, last->id()))) {
+      victim = last;
+    }
+  }
+  if (victim == nullptr) {
+    return;
+  }
+  ++shed_;
+  ended_early_.push_back({victim->id(), EndReason::kShed});
+  Finish(*victim);
+}
+
+std::optional<TimePoint> Scheduler::PauseAlarm(const Sequence& sequence) const {
+  return sequence.paused_at_.has_value() && options_.paused_max != Duration::max()
+             ? std::optional(*sequence.paused_at_ + options_.paused_max)
+             : std::nullopt;
+}
+
+// State of streams that nobody reads goes to those that are read.
+void Scheduler::ReleasePaused(StepPlan& plan) {
+  if (options_.paused_state_max == Duration::max()) {
+    return;
+  }
+  std::vector<std::pair<TimePoint, SequenceId>> released;
+  for (const auto& entry : paused_) {
+    if (entry.first + options_.paused_state_max > now_) {
+      break;
+    }
+    Sequence& sequence = *FindLive(entry.second);
+    if (sequence.in_flight()) {
+      continue;
+    }
+    if (sequence.state_ == SequenceState::kRunning) {
+      LaneOf(sequence).Preempt(sequence);
+      LaneOf(sequence).Compact();
+      plan.preempted.push_back(entry.second);
+    }
+    released.push_back(entry);
+  }
+  for (const auto& entry : released) {
+    paused_.erase(entry);
+  }
+}
+
+// As much prefill beside the decodes as lets the one that is due first be in time.
+int64_t Scheduler::PrefillTokensMax(const ModelLane& lane) const {
+  const StepTimeModel& time = lane.spec().step_time;
+  if (!has_intervals_ || time.prefill_token_ns == 0) {
+    return options_.step_tokens_max;
+  }
+  int64_t decodes = 0;
+  int64_t context = 0;
+  std::optional<Duration> slack;
+  for (const Sequence* sequence : lane.running()) {
+    if (!sequence->is_decode()) {
+      continue;
+    }
+    ++decodes;
+    context += sequence->num_tokens();
+    if (sequence->token_interval_.has_value() && sequence->first_token_due_ != TimePoint::max()) {
+      const TimePoint due =
+          sequence->first_token_due_ +
+          *sequence->token_interval_ * static_cast<int64_t>(sequence->output_.size());
+      slack = std::min(slack.value_or(due - now_), due - now_);
+    }
+  }
+  if (!slack.has_value()) {
+    return options_.step_tokens_max;
+  }
+  const Duration left = *slack - time.Estimate(0, decodes, context);
+  const int64_t tokens = left.count() / time.prefill_token_ns;
+  return std::clamp<int64_t>(tokens,
+                             std::min(std::max(options_.prefill_tokens_min, lane.spec().chunk_grid),
+                                      options_.step_tokens_max),
+                             options_.step_tokens_max);
 }
 
 std::optional<TimePoint> Scheduler::QueueAlarm(const Sequence& sequence) const {
@@ -146,8 +321,12 @@ StepPlan Scheduler::Plan(TimePoint now) {
   CHECK(in_flight_.size() < kInFlightMax);
   StepPlan plan;
   ++last_plan_;
+  now_ = std::max(now_, now);
+  plan.ended = std::exchange(ended_early_, {});
   Expire(now, plan);
   EndDenied(plan);
+  ReleasePaused(plan);
+  units_before_ = tenants_.total_units();
   for (const size_t lane : LaneOrder()) {
     PlanLane(lane, plan);
     if (!plan.empty()) {
@@ -173,7 +352,9 @@ void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
   BatchPlanner batch(*lanes_[lane].lane,
                      tenants_,
                      capacity,
-                     {.step_tokens_max = options_.step_tokens_max, .plan_id = last_plan_},
+                     {.step_tokens_max = options_.step_tokens_max,
+                      .prefill_tokens_max = PrefillTokensMax(*lanes_[lane].lane),
+                      .plan_id = last_plan_},
                      plan);
   batch.Fill(/*serve_over_served=*/in_flight_.empty());
   recomputed_tokens_ += static_cast<uint64_t>(batch.recomputed_tokens());
@@ -184,6 +365,8 @@ void Scheduler::Start(StepPlan& plan) {
   plan.epoch = ++last_epoch_;
   InFlight& step = in_flight_.emplace_back();
   step.epoch = plan.epoch;
+  step.expected = plan.expected;
+  step.units = tenants_.total_units() - units_before_;
   step.rows.reserve(plan.rows.size());
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const PlanRow& row = plan.rows[i];
@@ -212,6 +395,11 @@ void Scheduler::Commit(uint64_t epoch, const StepResult& result) {
   InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   CHECK(result.rows.size() == step.rows.size());
+  const Duration duration = result.duration > Duration::zero() ? result.duration : step.expected;
+  if (duration > Duration::zero()) {
+    recent_units_ += static_cast<int64_t>(step.units) - recent_units_ / 32;
+    recent_ns_ += duration.count() - recent_ns_ / 32;
+  }
   for (size_t i = 0; i < step.rows.size(); ++i) {
     CommitRow(step.rows[i], result.rows[i]);
   }
@@ -260,6 +448,7 @@ void Scheduler::Finish(Sequence& sequence) {
       alarms_.erase({*deadline, sequence.id(), EndReason::kDeadline});
     }
     denied_.erase(sequence.id());
+    EndPause(sequence);
   }
   if (sequence.in_flight()) {
     sequence.state_ = SequenceState::kFinished;
@@ -271,14 +460,32 @@ void Scheduler::Finish(Sequence& sequence) {
 }
 
 void Scheduler::Pause(SequenceId id) {
-  if (Sequence* sequence = FindLive(id); sequence != nullptr) {
-    LaneOf(*sequence).SetPaused(*sequence, true);
+  Sequence* sequence = FindLive(id);
+  if (sequence == nullptr || sequence->paused_) {
+    return;
+  }
+  LaneOf(*sequence).SetPaused(*sequence, true);
+  sequence->paused_at_ = now_;
+  paused_.emplace(now_, id);
+  if (const std::optional<TimePoint> alarm = PauseAlarm(*sequence); alarm.has_value()) {
+    alarms_.emplace(*alarm, id, EndReason::kSlowReader);
   }
 }
 
 void Scheduler::Resume(SequenceId id) {
   if (Sequence* sequence = FindLive(id); sequence != nullptr) {
+    EndPause(*sequence);
     LaneOf(*sequence).SetPaused(*sequence, false);
+  }
+}
+
+void Scheduler::EndPause(Sequence& sequence) {
+  if (const std::optional<TimePoint> alarm = PauseAlarm(sequence); alarm.has_value()) {
+    alarms_.erase({*alarm, sequence.id(), EndReason::kSlowReader});
+  }
+  if (sequence.paused_at_.has_value()) {
+    paused_.erase({*sequence.paused_at_, sequence.id()});
+    sequence.paused_at_.reset();
   }
 }
 
@@ -308,6 +515,37 @@ void Scheduler::EndDenied(StepPlan& plan) {
     plan.ended.push_back({id, EndReason::kLease});
     Cancel(id);
   }
+}
+
+std::optional<QueueReport> Scheduler::Explain(SequenceId id) const {
+  const Sequence* sequence = Find(id);
+  if (sequence == nullptr) {
+    return std::nullopt;
+  }
+  using Reason = QueueReport::Reason;
+  QueueReport report;
+  const ModelLane& lane = *lanes_[sequence->spec().model.value()].lane;
+  if (sequence->paused_) {
+    report.reason = Reason::kPaused;
+  } else if (sequence->state_ == SequenceState::kRunning) {
+    report.reason = Reason::kRunning;
+  } else if (!lane.resident()) {
+    report.reason = Reason::kModel;
+  } else {
+    const Flow& flow = tenants_.flow(sequence->flow_);
+    for (const Flow& other : tenants_.flows()) {
+      report.num_flows_ahead += other.backlogged() && other.key < flow.key ? 1 : 0;
+    }
+    report.num_before = lane.NumBefore(*sequence);
+    report.units_ahead = tenants_.UnitsAhead(sequence->flow_, lane.UnitsBefore(*sequence));
+    report.starts_in = TimeFor(report.units_ahead);
+    report.reason = sequence->tenant_->num_running >= sequence->tenant_->spec.running_max
+                        ? Reason::kTenantCap
+                    : report.num_before > 0      ? Reason::kOwnQueue
+                    : report.num_flows_ahead > 0 ? Reason::kOthersTurn
+                                                 : Reason::kRoom;
+  }
+  return report;
 }
 
 const Sequence* Scheduler::Find(SequenceId id) const {
@@ -385,6 +623,8 @@ SchedulerStats Scheduler::stats() const {
   SchedulerStats stats;
   stats.preemptions = preemptions_;
   stats.recomputed_tokens = recomputed_tokens_;
+  stats.shed = shed_;
+  stats.refused_late = refused_late_;
   for (const Lane& lane : lanes_) {
     stats.running += lane.lane->num_running();
     stats.waiting += lane.lane->num_waiting();
@@ -429,6 +669,7 @@ Status Scheduler::CheckIntegrity() const {
     prompt_tokens += never ? sequence->num_prompt_tokens() : 0;
     alarms += live && sequence->spec().deadline.has_value() ? 1 : 0;
     alarms += never && QueueAlarm(*sequence).has_value() ? 1 : 0;
+    alarms += live && PauseAlarm(*sequence).has_value() ? 1 : 0;
     if (!live && !sequence->in_flight()) {
       return ErrorF(StatusCode::kInternal, "sequence %d ended and stayed", id.value());
     }

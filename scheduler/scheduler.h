@@ -40,13 +40,43 @@ struct SchedulerOptions {
   int32_t waiting_max = 1024;
   int64_t waiting_prompt_tokens_max = kUnlimited;
   int32_t tenants_max = 65'536;  // tenants that ever appeared
+  // A sequence that is paused for longer (by the times told to Plan and Submit) gives up its state,
+  // or ends as kSlowReader.
+  Duration paused_state_max = Duration::max();
+  Duration paused_max = Duration::max();
+  // Refuse at once what, by the service ahead of it and the rate so far, would have its first token
+  // later than its class or its deadline allows.
+  bool refuses_late = false;
+  // Prefill is cut so that decodes meet their class's token_interval, but not below this.
+  int32_t prefill_tokens_min = kBlockTokens;
   // Steps that a model keeps the device while another one waits.
   int32_t model_steps_max = 8;
   std::vector<ServiceClass> classes = {ServiceClass{}};  // at least one
 };
 
+// Why a sequence waits, and for how long. A guess, from public counts: it says nothing of what
+// others ask.
+struct QueueReport {
+  enum class Reason : uint8_t {
+    kRunning,     // it does not wait
+    kPaused,      // its reader is slow
+    kModel,       // the model is being loaded
+    kTenantCap,   // its tenant runs as many sequences as it may
+    kOwnQueue,    // its tenant's earlier sequences come first
+    kOthersTurn,  // tenants that got less service by weight come first
+    kRoom,        // it is next, when enough state units are free
+  };
+  Reason reason = Reason::kRunning;
+  int64_t num_before = 0;             // in its own queue
+  int64_t num_flows_ahead = 0;        // flows that are served before its own
+  int64_t units_ahead = 0;            // service units until its turn comes
+  std::optional<Duration> starts_in;  // nothing while no step was measured
+};
+
 struct SchedulerStats {
   uint64_t preemptions = 0;
+  uint64_t shed = 0;  // ended to make room in the queue
+  uint64_t refused_late = 0;
   uint64_t recomputed_tokens = 0;  // granted a second time, after a preemption
   int64_t running = 0;
   int64_t waiting = 0;        // preempted ones included
@@ -69,13 +99,23 @@ class Scheduler {
   // kInvalidArgument for a weight out of range, kResourceExhausted above tenants_max.
   Status SetTenant(const TenantId& id, const TenantSpec& spec);
 
-  // kUnimplemented for a state kind that is not scheduled yet, kInvalidArgument for pools or a
-  // chunk grid that do not fit the geometry or the options.
+  // kInvalidArgument for pools or a chunk grid that do not fit the geometry or the options.
   StatusOr<ModelSlot> AddModel(ModelSpec spec);
+  // The weights of a model that was added without are there.
+  void ModelLoaded(ModelSlot model);
+  // The model takes no new sequences; those it has go on to their ends.
+  void DrainModel(ModelSlot model);
+  // Frees the state of a model that was drained: kFailedPrecondition while it has sequences. Its
+  // slot is not used again.
+  Status RemoveModel(ModelSlot model);
+  // Refuses every new sequence from now on.
+  void Drain() { draining_ = true; }
 
   // Queues a sequence that arrived at `now`. kNotFound for the model, kInvalidArgument for an empty
   // prompt, tokens_max within it or an unknown class, kResourceExhausted if it can never fit,
-  // kUnavailable if a bound of waiting sequences is reached, the tenant's or the device's.
+  // kUnavailable if it could not start in time, if the scheduler or the model drains, or if a bound
+  // of waiting sequences is reached, the tenant's or the device's. At the device's bound a tenant
+  // with less than its share of the queue takes a place from the one furthest above its own.
   StatusOr<SequenceId> Submit(SequenceSpec spec, TimePoint now);
 
   // Applies the grants of the next step and returns them; an empty plan has no epoch to commit.
@@ -97,6 +137,8 @@ class Scheduler {
   void ExtendLease(SequenceId id, int64_t output_tokens);
   void DenyLease(SequenceId id);
 
+  // nothing if unknown or finished.
+  std::optional<QueueReport> Explain(SequenceId id) const;
   // nullptr if unknown or finished.
   const Sequence* Find(SequenceId id) const;
   // The earliest time at which Plan would end a sequence by itself.
@@ -114,6 +156,8 @@ class Scheduler {
   struct Lane {
     std::unique_ptr<ModelLane> lane;
     std::optional<uint64_t> ready_since;  // turn at which it last ran, or came to have work
+    bool draining = false;
+    bool gone = false;
   };
   struct InFlight {
     struct Row {
@@ -123,13 +167,26 @@ class Scheduler {
       std::vector<BlockIndex> checkpoint;  // that the step fills, or empty
     };
     uint64_t epoch = 0;
+    Duration expected{};
+    uint64_t units = 0;  // of service
     std::vector<Row> rows;
   };
-  // When a sequence ends by itself: its deadline, or, while it waits, its class's queue_max.
+  // When a sequence ends by itself: its deadline, while it waits its class's queue_max, while it is
+  // paused paused_max.
   using Alarm = std::tuple<TimePoint, SequenceId, EndReason>;
 
   Status CheckSpec(const SequenceSpec& spec) const;
-  Status CheckQueue(const SequenceSpec& spec, const Tenant* tenant) const;
+  Status CheckTenantQueue(const SequenceSpec& spec, const Tenant* tenant) const;
+  Status CheckQueue(const SequenceSpec& spec) const;
+  Status CheckStart(const Sequence& sequence);
+  // A sequence of the tenant furthest above its share of the queue makes way for one of `tenant`.
+  void ShedFor(const Tenant* tenant);
+  std::optional<TimePoint> PauseAlarm(const Sequence& sequence) const;
+  void EndPause(Sequence& sequence);
+  void ReleasePaused(StepPlan& plan);
+  int64_t PrefillTokensMax(const ModelLane& lane) const;
+  // Time for `units` of service at the rate so far; nothing while no step was measured.
+  std::optional<Duration> TimeFor(int64_t units) const;
   Sequence* FindLive(SequenceId id);
   ModelLane& LaneOf(const Sequence& sequence);
   std::optional<TimePoint> QueueAlarm(const Sequence& sequence) const;
@@ -150,7 +207,16 @@ class Scheduler {
   std::vector<Lane> lanes_;
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   std::set<Alarm> alarms_;
-  std::set<SequenceId> denied_;  // leases
+  std::set<SequenceId> denied_;                        // leases
+  std::set<std::pair<TimePoint, SequenceId>> paused_;  // that may still hold state
+  std::vector<Ended> ended_early_;                     // to be told by the next plan
+  TimePoint now_{};                                    // the latest that was told
+  bool draining_ = false;
+  bool has_intervals_ = false;  // some class paces its tokens
+  // Service and the time it took, of the last steps: older ones count less.
+  int64_t recent_units_ = 0;
+  int64_t recent_ns_ = 0;
+  uint64_t units_before_ = 0;  // all service when the step in work was begun
   std::deque<InFlight> in_flight_;
   std::map<size_t, std::vector<BlockIndex>> checkpoints_;  // of the plan in work, by row
   uint64_t last_id_ = 0;
@@ -159,6 +225,8 @@ class Scheduler {
   int64_t num_never_ran_ = 0;
   int64_t waiting_prompt_tokens_ = 0;
   uint64_t preemptions_ = 0;
+  uint64_t shed_ = 0;
+  uint64_t refused_late_ = 0;
   uint64_t recomputed_tokens_ = 0;
   // Which model holds the device.
   uint64_t turn_ = 0;

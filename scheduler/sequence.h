@@ -125,6 +125,9 @@ class Sequence {
   // Set when it is submitted.
   TimePoint arrival_{};
   TimePoint first_token_due_ = TimePoint::max();
+  std::optional<Duration> token_interval_;  // then one token each
+  std::optional<TimePoint> paused_at_;
+  int64_t waiting_units_ = 0;  // what it counts for in its flow's queue
   int32_t class_order_ = 0;
   Tenant* tenant_ = nullptr;
   FlowIndex flow_ = 0;

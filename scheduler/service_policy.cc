@@ -15,6 +15,17 @@ void AdvanceKey(Flow& flow, int64_t units) {
   flow.key_remainder = scaled % weight;
 }
 
+// Keys that are service by weight.
+class ByVirtualTime : public ServicePolicy {
+ public:
+  uint64_t KeyAfter(const Flow& flow, int64_t units) const override {
+    return flow.key + static_cast<uint64_t>(units) * kKeyScale / static_cast<uint64_t>(flow.weight);
+  }
+  int64_t UnitsUntil(const Flow& flow, uint64_t key) const override {
+    return static_cast<int64_t>((key - flow.key) / kKeyScale) * flow.weight;
+  }
+};
+
 class FcfsPolicy final : public ServicePolicy {
  public:
   std::string_view name() const override { return "fcfs"; }
@@ -57,12 +68,18 @@ class DeficitRoundRobinPolicy final : public ServicePolicy {
     flow.key += used / per_round;
     flow.key_remainder = used % per_round;
   }
+  uint64_t KeyAfter(const Flow& flow, int64_t units) const override {
+    return flow.key + static_cast<uint64_t>(units / (quantum_ * flow.weight));
+  }
+  int64_t UnitsUntil(const Flow& flow, uint64_t key) const override {
+    return static_cast<int64_t>(key - flow.key) * quantum_ * flow.weight;
+  }
 
  private:
   const int64_t quantum_;
 };
 
-class VirtualTokenCounterPolicy final : public ServicePolicy {
+class VirtualTokenCounterPolicy final : public ByVirtualTime {
  public:
   std::string_view name() const override { return "vtc"; }
   FlowsBy flows_by() const override { return FlowsBy::kTenant; }
@@ -87,7 +104,7 @@ class VirtualTokenCounterPolicy final : public ServicePolicy {
   uint64_t last_served_key_ = 0;
 };
 
-class WindowedPolicy final : public ServicePolicy {
+class WindowedPolicy final : public ByVirtualTime {
  public:
   explicit WindowedPolicy(int64_t window_units)
       : window_(static_cast<uint64_t>(window_units) * kKeyScale) {}
@@ -126,6 +143,10 @@ class WindowedPolicy final : public ServicePolicy {
 
 }  // namespace
 
+uint64_t ServicePolicy::KeyAfter(const Flow& flow, int64_t /*units*/) const { return flow.key; }
+int64_t ServicePolicy::UnitsUntil(const Flow& /*flow*/, uint64_t /*key*/) const {
+  return kUnlimited;
+}
 void ServicePolicy::OnNewFlow(Flow& /*flow*/, int32_t /*class_order*/) {}
 void ServicePolicy::OnBacklogged(std::span<Flow> /*flows*/, FlowIndex /*index*/) {}
 

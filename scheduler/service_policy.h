@@ -13,6 +13,8 @@
 #include <span>
 #include <string_view>
 
+#include "scheduler/service.h"
+
 namespace inferd {
 
 using FlowIndex = uint32_t;
@@ -25,6 +27,7 @@ struct Flow {
   uint64_t service_units = 0;   // W: everything that was charged
   int64_t num_eligible = 0;     // waiting sequences that could be admitted: not paused, model there
   int64_t num_resident = 0;     // sequences that hold state
+  int64_t waiting_units = 0;    // what the eligible ones are expected to cost
   bool at_cap = false;          // its tenant may not run more sequences
   int64_t uncharged_units = 0;  // granted in the step in work, not yet in the key
   bool backlogged() const { return num_eligible > 0 && !at_cap; }
@@ -48,6 +51,10 @@ class ServicePolicy {
   virtual void OnBacklogged(std::span<Flow> flows, FlowIndex index);
   // flow got `units` of service.
   virtual void Charge(Flow& flow, int64_t units) = 0;
+  // For predictions: the key after `units` more, and the units that bring the key to `key`
+  // (kUnlimited: service does not move it).
+  virtual uint64_t KeyAfter(const Flow& flow, int64_t units) const;
+  virtual int64_t UnitsUntil(const Flow& flow, uint64_t key) const;
   // With v the smallest key of a backlogged flow: flows with key <= v + window are admitted in any
   // order that serves deadlines. Key units.
   virtual uint64_t reorder_window() const { return 0; }

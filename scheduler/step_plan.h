@@ -32,6 +32,8 @@ enum class EndReason : uint8_t {
   kDeadline,      // its own deadline passed
   kQueueTimeout,  // it waited longer than its class allows
   kLease,         // its lease was not extended
+  kShed,          // it waited, the queue was full, and its tenant had more than its share of it
+  kSlowReader,    // it was paused for longer than paused_max
 };
 
 struct Ended {
@@ -65,7 +67,9 @@ struct RowResult {
 
 // rows[i] belongs to plan.rows[i]; those of rows that do not sample are not read.
 struct StepResult {
-  std::vector<RowResult> rows;
+  std::vector<RowResult> rows = {};
+  // How long the step took; zero: as the plan expected. For predictions, never for the order.
+  Duration duration{};
 };
 
 }  // namespace inferd

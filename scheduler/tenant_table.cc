@@ -82,8 +82,9 @@ FlowIndex TenantTable::FlowOf(const Tenant& tenant, int32_t service_class) const
   return tenant.index;
 }
 
-void TenantTable::AddEligible(FlowIndex index) {
+void TenantTable::AddEligible(FlowIndex index, int64_t units) {
   Flow& flow = flows_[index];
+  flow.waiting_units += units;
   const bool before = flow.backlogged();
   ++flow.num_eligible;
   if (!before && flow.backlogged()) {
@@ -91,8 +92,9 @@ void TenantTable::AddEligible(FlowIndex index) {
   }
 }
 
-void TenantTable::RemoveEligible(FlowIndex index) {
+void TenantTable::RemoveEligible(FlowIndex index, int64_t units) {
   CHECK(flows_[index].num_eligible > 0);
+  flows_[index].waiting_units -= units;
   --flows_[index].num_eligible;
 }
 
@@ -131,6 +133,7 @@ void TenantTable::Charge(FlowIndex index, int64_t units) {
     uncharged_.push_back(index);
   }
   flow.uncharged_units += units;
+  total_units_ += static_cast<uint64_t>(units);
   flow.service_units += static_cast<uint64_t>(units);
 }
 
@@ -140,6 +143,21 @@ void TenantTable::Settle() {
     flows_[index].uncharged_units = 0;
   }
   uncharged_.clear();
+}
+
+int64_t TenantTable::UnitsAhead(FlowIndex index, int64_t own_units) const {
+  Flow flow = flows_[index];
+  if (const uint64_t floor = Floor(); !flow.backlogged() && floor != ServicePolicy::kNoWindow) {
+    flow.key = std::max(flow.key, floor);  // as it will be lifted
+  }
+  const uint64_t end = policy_->KeyAfter(flow, own_units);
+  int64_t ahead = own_units;
+  for (FlowIndex i = 0; i < flows_.size(); ++i) {
+    if (i != index && flows_[i].backlogged() && flows_[i].key <= end) {
+      ahead += std::min(flows_[i].waiting_units, policy_->UnitsUntil(flows_[i], end));
+    }
+  }
+  return ahead;
 }
 
 uint64_t TenantTable::Floor() const {

@@ -52,11 +52,14 @@ class TenantTable {
   FlowIndex FlowOf(const Tenant& tenant, int32_t service_class) const;
   const Flow& flow(FlowIndex index) const { return flows_[index]; }
   std::span<const Flow> flows() const { return flows_; }
+  const std::map<TenantId, std::unique_ptr<Tenant>>& all() const { return tenants_; }
+  uint64_t total_units() const { return total_units_; }  // of service, ever
   size_t num_tenants() const { return tenants_.size(); }
 
   // A sequence of the flow became, or is no longer, one that waits and could be admitted.
-  void AddEligible(FlowIndex flow);
-  void RemoveEligible(FlowIndex flow);
+  // `units`: what it is expected to cost.
+  void AddEligible(FlowIndex flow, int64_t units);
+  void RemoveEligible(FlowIndex flow, int64_t units);
   // A sequence holds state from now on, or does not any more.
   void AddResident(Tenant& tenant, FlowIndex flow);
   void RemoveResident(Tenant& tenant, FlowIndex flow);
@@ -65,6 +68,9 @@ class TenantTable {
   void Charge(FlowIndex flow, int64_t units);
   void Settle();
 
+  // Service that others and the flow's own queue are given before `own_units` more of the flow's
+  // are: each other flow takes what it has waiting, at most until its key passes the flow's.
+  int64_t UnitsAhead(FlowIndex flow, int64_t own_units) const;
   // v: the smallest key of a backlogged flow; kNoWindow if none is.
   uint64_t Floor() const;
   // Above v by more than the policy's window.
@@ -81,6 +87,7 @@ class TenantTable {
   const std::unique_ptr<ServicePolicy> policy_;
   std::map<TenantId, std::unique_ptr<Tenant>> tenants_;
   std::vector<Flow> flows_;
+  uint64_t total_units_ = 0;
   std::vector<FlowIndex> uncharged_;  // flows with uncharged units
 };
 

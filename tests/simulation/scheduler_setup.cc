@@ -143,6 +143,10 @@ EndKind EndKindOf(EndReason reason) {
       return EndKind::kQueueTimeout;
     case EndReason::kLease:
       return EndKind::kLease;
+    case EndReason::kShed:
+      return EndKind::kShed;
+    case EndReason::kSlowReader:
+      return EndKind::kCancelled;
   }
   return EndKind::kOpen;
 }
