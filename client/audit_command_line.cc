@@ -80,6 +80,11 @@ void AddAudit(CLI::App& app, AuditCommand& c) {
   verify->add_option(
       "--key", c.verifier_key, "the log's public key (inferctl keys init prints it)");
   verify->add_option("--policy", c.policy_file, "whom to trust instead: a tlog-policy file");
+  CLI::App* exported = Verb(audit,
+                            "export",
+                            {"Copies the log to a folder that verifies without a daemon.",
+                             "audit export --out /mnt/audit"});
+  exported->add_option("--out", c.out, "the folder; made, and must be empty")->required();
   CLI::App* report =
       Verb(audit,
            "report",

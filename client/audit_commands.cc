@@ -1,4 +1,5 @@
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -16,6 +17,7 @@
 namespace inferd {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using Stub = v1::AuditService::Stub;
 
@@ -99,6 +101,7 @@ class Progress {
       terminal_.err << '\n';
     }
   }
+  // `total` 0: not known.
   void Show(uint64_t done, uint64_t total) {
     const TimePoint now = SystemClock().Now();
     const Duration period = std::chrono::seconds(terminal_.err_is_tty ? 1 : 10);
@@ -108,11 +111,11 @@ class Progress {
     last_ = now;
     shown_ = true;
     const double seconds = std::chrono::duration<double>(now - start_).count();
-    terminal_.err << (terminal_.err_is_tty ? "\r" : "")
-                  << absl::StrFormat("%d of %d records, %.0f records/s",
-                                     done,
-                                     total,
-                                     seconds > 0 ? static_cast<double>(done) / seconds : 0.0)
+    const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0.0;
+    const std::string text =
+        total == 0 ? absl::StrFormat("%d files", done)
+                   : absl::StrFormat("%d of %d records, %.0f records/s", done, total, rate);
+    terminal_.err << (terminal_.err_is_tty ? "\r" : "") << text
                   << (terminal_.err_is_tty ? "   " : "\n") << std::flush;
   }
 
@@ -145,6 +148,7 @@ class Commands {
            : verb == "show"   ? ShowLeaf()
            : verb == "prove"  ? Prove()
            : verb == "verify" ? Verify()
+           : verb == "export" ? Export()
                               : Report();
   }
 
@@ -156,16 +160,20 @@ class Commands {
     return ExitCode::kOk;
   }
 
+  static Status WriteFile(const std::string& path, const std::string& content) {
+    std::ofstream file(path, std::ios::binary | std::ios::trunc);
+    file << content;
+    file.close();
+    return file ? OkStatus() : ErrorF(StatusCode::kUnavailable, "%s: cannot be written", path);
+  }
+
   StatusOr<ExitCode> Write(const std::string& content) {
     if (command_.out.empty()) {
       terminal_.out << content;
       return ExitCode::kOk;
     }
-    std::ofstream file(command_.out, std::ios::binary | std::ios::trunc);
-    file << content;
-    file.close();
-    return file ? StatusOr<ExitCode>(ExitCode::kOk)
-                : ErrorF(StatusCode::kUnavailable, "%s: cannot be written", command_.out);
+    RETURN_IF_ERROR(WriteFile(command_.out, content));
+    return ExitCode::kOk;
   }
 
   StatusOr<ExitCode> ShowLog() {
@@ -333,6 +341,51 @@ class Commands {
                     << " problems, " << report.open_intents << " open requests\n";
     }
     return sound ? ExitCode::kOk : ExitCode::kVerificationFailed;
+  }
+
+  // The checkpoint is read before the tiles and written after them: whatever the log does
+  // meanwhile, the copy has all that its checkpoint needs, and an interrupted one has none.
+  StatusOr<ExitCode> Export() {
+    ASSIGN_OR_RETURN(const auto begun, client_.Call(&Stub::BeginExport, v1::BeginExportRequest()));
+    std::error_code error;
+    const fs::path target = fs::path(command_.out);
+    if (fs::exists(target, error) && !fs::is_empty(target, error)) {
+      return ErrorF(StatusCode::kInvalidArgument, "%s: is not empty", command_.out);
+    }
+    Progress progress(terminal_);
+    uint64_t files = 0;
+    for (const auto& shard : fs::directory_iterator(begun.log().folder(), error)) {
+      const fs::path copy = target / "log" / shard.path().filename();
+      ASSIGN_OR_RETURN(const std::string note,
+                       ReadFile((shard.path() / "checkpoint").string(), kNoteBytesMax));
+      for (const auto& entry : fs::recursive_directory_iterator(shard.path() / "tile", error)) {
+        const fs::path to = copy / entry.path().lexically_relative(shard.path());
+        if (entry.is_directory()) {
+          fs::create_directories(to, error);
+        } else {
+          fs::create_directories(to.parent_path(), error);
+          fs::copy_file(entry.path(), to, error);
+          progress.Show(++files, 0);
+        }
+        if (error == std::errc::no_such_file_or_directory) {
+          error.clear();  // a partial tile that a wider one has replaced meanwhile
+        }
+        if (error) {
+          return ErrorF(StatusCode::kUnavailable, "%s: %s", to.string(), error.message());
+        }
+      }
+      RETURN_IF_ERROR(WriteFile((copy / "checkpoint").string(), note));
+    }
+    RETURN_IF_ERROR(WriteFile((target / "key").string(), begun.log().verifier_key() + "\n"));
+    RETURN_IF_ERROR(WriteFile((target / "README").string(),
+                              "A copy of an audit log. Check it with\n"
+                              "  audit-verify, or: inferctl audit verify --log log --key \"$(cat "
+                              "key)\"\nand compare the key with the one you were given.\n"));
+    if (json()) {
+      return Print({{"folder", command_.out}, {"files", files}});
+    }
+    terminal_.out << command_.out << ": " << files << " files\n";
+    return ExitCode::kOk;
   }
 
   StatusOr<ExitCode> Report() {

@@ -108,10 +108,9 @@ class Service final : public v1::AuditService::Service {
   }
 
   grpc::Status BeginExport(grpc::ServerContext*,
-                           const v1::BeginExportRequest* request,
+                           const v1::BeginExportRequest*,
                            v1::BeginExportResponse* response) override {
-    const Status recorded =
-        RecordReview(LeafType::kReviewExported, "bundle", request->tenant(), "");
+    const Status recorded = RecordReview(LeafType::kReviewExported, "log", "", "");
     return Wire(recorded.ok() ? FillLog(response->mutable_log()) : recorded);
   }
 

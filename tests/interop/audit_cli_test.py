@@ -57,6 +57,12 @@ def run(daemon, _):
         check(text in html, f"the report lacks {text!r}")
     check("src=" not in html and "href=" not in html, "the report needs something from elsewhere")
 
+    copy = daemon.state.parent / "copy"
+    admin("audit", "export", "--out", str(copy))
+    admin("audit", "export", "--out", str(copy), code=2)
+    key = (copy / "key").read_text(encoding="utf-8").strip()
+    admin("audit", "verify", "--log", str(copy / "log"), "--key", key)
+
     hold = json.loads(admin("hold", "set", "--tenant", "local", "--basis", "court-1", "-o",
                             "json").stdout)["holds"][0]
     erasure = json.loads(admin("erase", "request", "--tenant", "local", "--basis", "case-7", "-o",
