@@ -33,6 +33,9 @@ class AuditWriter final : public AuditLog {
   // Waits until all leaves durable by now are published.
   Status Flush();
 
+  // Adds cosignatures to the published note. Not from on_checkpoint itself: it holds the publisher.
+  Status PublishCosigned(const std::string& note) { return core_->PublishCosigned(note); }
+
   // Why the log takes no leaves, if it does not.
   Status status() const { return core_->status(); }
 

@@ -468,6 +468,14 @@ Status LogCore::Close() {
   return Publish();
 }
 
+Status LogCore::PublishCosigned(const std::string& note) {
+  MutexLock publishing(publish_mutex_);
+  RETURN_IF_ERROR(status());
+  const Status published = publisher_->PublishCosigned(note);
+  return published.ok() || published.code() == StatusCode::kInvalidArgument ? published
+                                                                            : Fail(published);
+}
+
 Status LogCore::PrepareSpare() {
   MutexLock publishing(publish_mutex_);
   RETURN_IF_ERROR(status());

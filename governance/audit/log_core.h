@@ -98,6 +98,9 @@ class LogCore {
 
   // Puts what is durable into the tree and signs it.
   Status Publish();
+  // Publishes a note with cosignatures of witnesses, if it is of the last checkpoint still. Any
+  // thread.
+  Status PublishCosigned(const std::string& note);
   // Compares free space with the threshold.
   Status CheckSpace();
   // Makes the WAL's next segment ahead of its use.

@@ -73,6 +73,25 @@ Status Publisher::Publish() {
   return OkStatus();
 }
 
+Status Publisher::PublishCosigned(const std::string& note) {
+  ASSIGN_OR_RETURN(const SignedCheckpoint cosigned,
+                   OpenCheckpoint(note, options_.signer->verifier()));
+  if (cosigned.checkpoint.origin != options_.origin || cosigned.checkpoint.size < published_size_) {
+    return OkStatus();
+  }
+  const Checkpoint published{
+      .origin = options_.origin, .size = published_size_, .root = tree_.Root()};
+  if (tree_.size() != published_size_ || cosigned.checkpoint != published) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "%s: the note is not of the checkpoint published last",
+                  options_.origin);
+  }
+  RETURN_IF_ERROR(
+      WriteFileDurably(*options_.files, options_.log_folder, std::string(kCheckpointFile), note));
+  note_ = note;
+  return OkStatus();
+}
+
 // The specification allows it once the full file is there. What cannot be removed does no harm.
 void Publisher::RemovePartials() {
   for (const std::string& path : finished_) {

@@ -39,6 +39,10 @@ class Publisher {
   // never more than what recovery knows to be signed. Nothing to do if nothing was added.
   Status Publish();
 
+  // Publishes the last note with more signatures (verify/witness.h: AddCosignatures). OK without
+  // effect if a newer checkpoint is published already; kInvalidArgument for another text.
+  Status PublishCosigned(const std::string& note);
+
   const TileTree& tree() const { return tree_; }
   // As last published.
   const std::string& note() const { return note_; }

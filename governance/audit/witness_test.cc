@@ -76,8 +76,13 @@ TEST_F(WitnessTest, CosignsALogThatGrows) {
   EXPECT_EQ(policy->Open(Reader()->note()).status().code(), StatusCode::kFailedPrecondition);
   EXPECT_EQ(*witness_.LastNote(log_->origin()), *note);
 
+  // Published with the log's own signature, and only while it is the last.
+  ASSERT_TRUE(log_->PublishCosigned(*note).ok());
+  EXPECT_TRUE(policy->Open(Reader()->note()).ok());
   const uint64_t size = Reader()->checkpoint().checkpoint.size;
   Grow(300);
+  ASSERT_TRUE(log_->PublishCosigned(*note).ok());
+  EXPECT_EQ(Reader()->checkpoint().checkpoint.size, size + 300);
   const WitnessAnswer conflict = AskFrom(size - 1);
   EXPECT_EQ(conflict.status, 409);
   EXPECT_EQ(conflict.content_type, "text/x.tlog.size");
