@@ -228,6 +228,47 @@ void MeasureModel(const std::string& path, int threads) {
   Result("engine.ttft_128", Quantile(ttft, 0.5), "ms");
 }
 
+// First token of a prompt of 2048 tokens, most of them shared: cold, then found in the cache. The
+// last token differs each time, so that every pass computes something of its own.
+void MeasurePrefix(const std::string& path, int threads) {
+  const std::unique_ptr<ModelFile> file = OpenOrDie(path);
+  auto device = CpuDevice::Create({.threads = threads});
+  CHECK(device.ok());
+  CountingSink sink;
+  Engine engine(**device, SystemClock(), sink, {});
+  const auto model = LoadOrDie(engine, *file);
+  engine.Start();
+  const auto first_token_ms = [&](const std::string& scope, TokenId last) {
+    sink.Reset();
+    SplitMix64 random(3);
+    auto tokens = std::make_shared<std::vector<TokenId>>();
+    for (int t = 0; t < 2048; ++t) {
+      tokens->push_back(
+          static_cast<TokenId>(random.Below(static_cast<uint64_t>(model->config.vocab_size))));
+    }
+    tokens->push_back(last);
+    GenerationRequest request;
+    request.model = model->slot;
+    request.prompt = std::move(tokens);
+    request.prefix_scope = scope;
+    request.sampling.temperature = 0.0f;
+    request.stopping.max_tokens = 1;
+    const auto before = BenchClock::now();
+    CHECK(engine.Submit(std::move(request)).ok());
+    return Microseconds(sink.Wait(1).first - before) / 1000.0;
+  };
+  std::vector<double> cold;
+  std::vector<double> warm;
+  for (TokenId pass = 0; pass < 5; ++pass) {
+    const std::string scope = std::to_string(pass);
+    cold.push_back(first_token_ms(scope, pass));
+    warm.push_back(first_token_ms(scope, pass + 100));
+  }
+  Result("prefix.cold_ttft", Quantile(cold, 0.5), "ms");
+  Result("prefix.warm_ttft", Quantile(warm, 0.5), "ms");
+  Result("prefix.hit_ttft_ratio", Quantile(cold, 0.5) / Quantile(warm, 0.5), "ratio");
+}
+
 }  // namespace
 }  // namespace inferd
 
@@ -240,8 +281,12 @@ int main(int argc, char** argv) {
   } else if (int threads = 2;
              what == "model" && argc > 2 && (argc == 3 || absl::SimpleAtoi(argv[3], &threads))) {
     inferd::MeasureModel(argv[2], threads);
+  } else if (int cores = 2;
+             what == "prefix" && argc > 2 && (argc == 3 || absl::SimpleAtoi(argv[3], &cores))) {
+    inferd::MeasurePrefix(argv[2], cores);
   } else {
-    std::fprintf(stderr, "usage: inferd_engine_bench plan | fake | model FILE [threads]\n");
+    std::fprintf(stderr,
+                 "usage: inferd_engine_bench plan | fake | {model | prefix} FILE [threads]\n");
     return 2;
   }
   return 0;

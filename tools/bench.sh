@@ -13,6 +13,7 @@ keep "$bin/tests/integration/integration_test" '--gtest_filter=Audit.Canaries*'
 keep "$bin/governance/governance_test" '--gtest_filter=*ErasedSubjectIsRecoverable*'
 keep "$bin/tests/invariance/inferd_invariance" --model "$model"
 keep "$bin/bench/inferd_engine_bench" plan
+keep "$bin/bench/inferd_engine_bench" prefix "$model"
 keep "$bin/bench/inferd_plan_bench"
 keep "$bin/bench/linear_bench"
 keep "$bin/bench/inferd_cpu_ops_bench" --threads 2
