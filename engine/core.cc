@@ -51,7 +51,7 @@ Core::Core(
       clock_(clock),
       sink_(sink),
       inbox_(inbox),
-      scheduler_(ForScheduler(options)) {}
+      scheduler_(ForScheduler(options), MakeWindowedPolicy(options.fairness_window_units)) {}
 
 Status Core::AddModel(LoadedModel model) {
   ASSIGN_OR_RETURN(

@@ -25,6 +25,9 @@ struct EngineOptions {
   int32_t running_max = 256;      // sequences of one model that hold KV at once
   int32_t waiting_max = 1024;     // choices that never ran yet; beyond: kUnavailable
   int64_t kv_bytes = int64_t{1} << 30;  // KV of one model
+  // How far tenants that wait may drift apart, in service units by weight (a prompt token is one,
+  // an output token two): scheduler/service_policy.h. More: fewer preemptions, longer unfairness.
+  int64_t fairness_window_units = 8192;
   // KV of prompts is kept while nobody needs its memory, and found again by requests of the same
   // tenant that begin alike.
   bool prefix_cache = true;
