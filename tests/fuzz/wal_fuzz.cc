@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string bytes(reinterpret_cast<const char*>(data), size);
   const auto header = ParseWalHeader(bytes);
   const uint64_t number = header ? header->number : 0;
-  for (const uint64_t first : {0, 3}) {
+  for (const uint64_t first : {uint64_t{0}, uint64_t{3}}) {
     if (const auto contents = ReadWal({{number, bytes}}, first); contents.ok()) {
       CHECK(contents->frames >= contents->leaves.size());
     }
