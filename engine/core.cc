@@ -75,9 +75,7 @@ void Core::Run() {
     const StepPlan plan = scheduler_.Plan(clock_.Now());
     for (const Ended& ended : plan.ended) {
       const auto it = owners_.find(ended.id);
-      if (it == owners_.end()) {
-        continue;  // it was shed, and cancelled before that was told
-      }
+      CHECK(it != owners_.end());  // what the engine ended is not told
       const RowOwner owner = it->second;
       const auto [reason, error] = ForEvent(ended.reason);
       EndChoice(*owner.generation, owner.choice, reason, error);

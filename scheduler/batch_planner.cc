@@ -17,6 +17,11 @@ void BatchPlanner::Fill(bool serve_over_served) {
     GrantResidents(/*over_served=*/true);
     Admit(/*over_served=*/true);
   }
+  if (plan_.rows.empty() && serve_over_served) {
+    // Giving way makes a flow backlogged, which brings it back into the window: whom the first pass
+    // took for over-served, the second may not have.
+    GrantResidents(/*over_served=*/false);
+  }
   tenants_.Settle();
   lane_.Compact();
   plan_.expected =

@@ -433,6 +433,8 @@ void Scheduler::CommitRow(InFlight::Row& row, const RowResult& result) {
 }
 
 void Scheduler::Cancel(SequenceId id) {
+  // Shed, and not told of it yet: the caller has ended it first.
+  std::erase_if(ended_early_, [id](const Ended& ended) { return ended.id == id; });
   if (Sequence* sequence = FindLive(id); sequence != nullptr) {
     Finish(*sequence);
   }

@@ -125,8 +125,8 @@ class Scheduler {
   // the step ran is ignored, and its units are freed once no other step reads them.
   void Commit(uint64_t epoch, const StepResult& result);
 
-  // No grant after this; units are free at the latest when the plans in flight are committed.
-  // Unknown or finished ids are ignored, here and below.
+  // No grant after this, and no end is told; units are free at the latest when the plans in flight
+  // are committed. Unknown or finished ids are ignored, here and below.
   void Cancel(SequenceId id);
   // A paused sequence (its reader is slow) keeps what it has but gets no grants; when units run
   // out, it is the first to give them up.
