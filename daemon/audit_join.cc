@@ -73,12 +73,10 @@ QuotaFacts UpperBound(const CallFacts& facts, const GenerationRequest& request) 
 
 }  // namespace
 
-AuditJoin::AuditJoin(
-    AuditLog& log, Vault* vault, SecretKey subject_pepper, const Clock& clock, Options options)
+AuditJoin::AuditJoin(AuditLog& log, Vault* vault, SecretKey subject_pepper, Options options)
     : log_(log),
       vault_(vault),
       subject_pepper_(std::move(subject_pepper)),
-      clock_(clock),
       options_(std::move(options)),
       thread_([this] { Run(); }) {}
 
@@ -176,6 +174,10 @@ AppendCallback AuditJoin::Answer(const CallPtr& call, AuditStage stage) {
 }
 
 void AuditJoin::Answer(const CallPtr& call, AuditStage stage, StatusOr<AuditReceipt> result) {
+  if (result.ok() && result->origin.empty()) {
+    // Best effort: the gate has counted it as missing.
+    result = ErrorF(StatusCode::kUnavailable, "the audit log took no leaf");
+  }
   MutexLock lock(deliver_mutex_);
   if (deliver_) {
     deliver_(call, stage, std::move(result));
@@ -266,26 +268,6 @@ void AuditJoin::Run() {
 
 void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
   const TenantId tenant = CallScope::Tenant();
-  const std::string reason(Name(ReasonOf(status)));
-  {
-    MutexLock lock(denials_mutex_);
-    auto key = std::pair(tenant.value(), reason);
-    if (denials_.size() >= kDenialKindsMax && !denials_.contains(key)) {
-      key = {std::string(kLogTenant), "OTHER"};
-    }
-    Denials& denials = denials_[key];
-    const TimePoint now = clock_.Now();
-    if (now - denials.minute >= std::chrono::minutes(1)) {
-      denials.minute = now;
-      denials.in_minute = 0;
-    }
-    if (++denials.in_minute > kDenialLeavesPerMinute) {
-      denials.last = clock_.WallNow();
-      denials.first = denials.summed == 0 ? denials.last : denials.first;
-      ++denials.summed;
-      return;
-    }
-  }
   LeafDraft draft;
   draft.type = LeafType::kInferenceDenied;
   draft.tenant = tenant;
@@ -296,42 +278,9 @@ void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
   if (!call.scope.model().empty()) {
     draft.model = ModelFacts{.ref = call.scope.model()};
   }
-  draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(status.code()), .err = reason};
+  draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(status.code()),
+                               .err = std::string(Name(ReasonOf(status)))};
   log_.Append(std::move(draft), [](const auto&) {});
-}
-
-void AuditJoin::Tick() {
-  {
-    MutexLock lock(denials_mutex_);
-    if (clock_.Now() - last_summary_ < kDenialSummaryPeriod) {
-      return;
-    }
-    last_summary_ = clock_.Now();
-  }
-  SumUpDenials();
-}
-
-void AuditJoin::SumUpDenials() {
-  std::vector<LeafDraft> summaries;
-  {
-    MutexLock lock(denials_mutex_);
-    for (auto& [key, denials] : denials_) {
-      if (denials.summed == 0) {
-        continue;
-      }
-      LeafDraft& draft = summaries.emplace_back();
-      draft.type = LeafType::kDeniedSummary;
-      draft.tenant = TenantId(key.first);
-      draft.detail["reason"] = key.second;
-      draft.detail["count"] = denials.summed;
-      draft.detail["first"] = Rfc3339Micros(denials.first);
-      draft.detail["last"] = Rfc3339Micros(denials.last);
-      denials.summed = 0;
-    }
-  }
-  for (LeafDraft& draft : summaries) {
-    log_.Append(std::move(draft), [](const auto&) {});
-  }
 }
 
 }  // namespace inferd

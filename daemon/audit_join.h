@@ -31,12 +31,6 @@ struct AuditRule {
   AuditLevel level = AuditLevel::kMetadata;
 };
 
-// Refusals of one tenant and reason in a minute that have a leaf each; the rest are summed up, so
-// that an attacker cannot fill the disk by being refused.
-inline constexpr uint64_t kDenialLeavesPerMinute = 100;
-inline constexpr Duration kDenialSummaryPeriod = std::chrono::seconds(10);
-inline constexpr size_t kDenialKindsMax = 4096;  // tenants times reasons; beyond: summed up as one
-
 // An admitted leaf before it is one, and the prompt's content.
 struct AdmittedLeaf {
   LeafDraft draft;
@@ -74,9 +68,9 @@ class AuditJoin final : public CallAudit {
     std::string hardware;  // the device's name
     std::string build;     // digest of the program
   };
-  // `vault` may be nullptr if no tenant's level is full. `subject_pepper` keys SubjectHash.
-  AuditJoin(
-      AuditLog& log, Vault* vault, SecretKey subject_pepper, const Clock& clock, Options options);
+  // `log` is an AuditGate: floods and modes are its matter. `vault` may be nullptr if no tenant's
+  // level is full. `subject_pepper` keys SubjectHash.
+  AuditJoin(AuditLog& log, Vault* vault, SecretKey subject_pepper, Options options);
   ~AuditJoin() override;  // waits for payloads that are being stored
 
   // Where answers go. Set before the first call; reset before what it points to goes.
@@ -90,19 +84,9 @@ class AuditJoin final : public CallAudit {
   void Admit(const CallPtr& call, AdmittedLeaf leaf);
 
   void End(const CallPtr& call, CallOutcome outcome) override EXCLUDES(jobs_mutex_);
-  void Deny(const GenerationCall& call, const Status& status) override EXCLUDES(denials_mutex_);
-  // Sums denials up if it is time; about once a second.
-  void Tick() EXCLUDES(denials_mutex_);
-  // Sums them up now.
-  void SumUpDenials() EXCLUDES(denials_mutex_);
+  void Deny(const GenerationCall& call, const Status& status) override;
 
  private:
-  struct Denials {
-    TimePoint minute{};
-    uint64_t in_minute = 0;
-    uint64_t summed = 0;
-    WallTime first{}, last{};
-  };
   AuditRule RuleFor(const std::string& tenant) const;
   AppendCallback Answer(const CallPtr& call, AuditStage stage);
   void Answer(const CallPtr& call, AuditStage stage, StatusOr<AuditReceipt> result)
@@ -114,13 +98,9 @@ class AuditJoin final : public CallAudit {
   AuditLog& log_;
   Vault* const vault_;
   const SecretKey subject_pepper_;
-  const Clock& clock_;
   const Options options_;
   Mutex deliver_mutex_;
   Deliver deliver_ GUARDED_BY(deliver_mutex_);
-  Mutex denials_mutex_;
-  std::map<std::pair<std::string, std::string>, Denials> denials_ GUARDED_BY(denials_mutex_);
-  TimePoint last_summary_ GUARDED_BY(denials_mutex_){};
   // Payloads of answers, stored on a thread of their own. Bounded by the calls in flight.
   Mutex jobs_mutex_;
   std::condition_variable jobs_ready_;

@@ -128,6 +128,7 @@ Status AuditState::OpenParts(const Config& config,
   options.signer = &signer_;
   options.reserve_bytes = static_cast<uint64_t>(config.audit.reserve_bytes);
   ASSIGN_OR_RETURN(log_, AuditWriter::Open(std::move(options), &summary));
+  gate_ = std::make_unique<AuditGate>(*log_, clock);
   Log(LogLevel::kInfo,
       "audit log open",
       {{"origin", log_->origin()},
@@ -152,7 +153,7 @@ Status AuditState::OpenParts(const Config& config,
   ASSIGN_OR_RETURN(index_, AuditIndex::Open(folder_ + "/index/audit.sqlite"));
   ASSIGN_OR_RETURN(SecretKey pepper, SecretKey::From(subject_pepper_.bytes()));
   join_ = std::make_unique<AuditJoin>(
-      *log_, vault_.get(), std::move(pepper), clock, JoinOptions(config, hardware));
+      *gate_, vault_.get(), std::move(pepper), JoinOptions(config, hardware));
   index_thread_ = std::thread([this] { KeepIndex(); });
   return OkStatus();
 }
@@ -166,10 +167,10 @@ AuditState::~AuditState() {
   if (index_thread_.joinable()) {
     index_thread_.join();
   }
-  if (join_ != nullptr) {
-    join_->SumUpDenials();
-  }
   join_.reset();
+  if (gate_ != nullptr) {
+    gate_->Tick(/*all=*/true);
+  }
   if (log_ != nullptr) {
     const Status closed = log_->Close();
     if (!closed.ok()) {
@@ -223,7 +224,7 @@ void AuditState::KeepIndex() {
         return;
       }
     }
-    join_->Tick();
+    gate_->Tick();
     const Status folded = FoldIndex();
     if (!folded.ok() && !failed) {
       // Evidence is in the log; a search will say the same.

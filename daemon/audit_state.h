@@ -21,6 +21,7 @@
 #include "base/thread_annotations.h"
 #include "daemon/audit_join.h"
 #include "daemon/config.h"
+#include "governance/audit/audit_gate.h"
 #include "governance/audit/audit_writer.h"
 #include "governance/audit_index.h"
 #include "governance/erasure.h"
@@ -70,7 +71,8 @@ class AuditState {
   const std::string folder_;
   const NoteSigner signer_;
   const SecretKey subject_pepper_;
-  // Destroyed from the last to the first.
+  // Destroyed from the last to the first. The log calls the gate back until it is closed.
+  std::unique_ptr<AuditGate> gate_;
   std::unique_ptr<AuditWriter> log_;
   std::unique_ptr<KeyStore> keys_;
   std::unique_ptr<Vault> vault_;

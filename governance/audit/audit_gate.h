@@ -28,7 +28,7 @@ inline constexpr size_t kFloodKeysMax = 4096;
 inline constexpr size_t kFloodSourcesMax = 256;  // counted in one summary
 inline constexpr size_t kFloodTopSources = 5;    // named in it
 
-// Thread-safe. The log outlives it.
+// Thread-safe. The log is closed before the gate goes: until then it calls back.
 class AuditGate final : public AuditLog {
  public:
   AuditGate(AuditLog& log, const Clock& clock) : log_(log), clock_(clock) {}

@@ -13,10 +13,12 @@
 
 #include "base/file.h"
 #include "base/file_system.h"
-#include "daemon/audit_join.h"
+#include "governance/audit/audit_gate.h"
 #include "governance/audit/commitment.h"
 #include "governance/audit_index.h"
+#include "governance/key_store.h"
 #include "governance/keys/secret_files.h"
+#include "governance/vault.h"
 #include "governance/verify/merkle.h"
 #include "governance/verify/proof_file.h"
 #include "governance/verify/shard_reader.h"
@@ -163,19 +165,19 @@ TEST(Audit, AFloodOfRefusalsIsSummedUp) {
   TestDaemon daemon(TurnOn);
   v1::GenerateStreamRequest unknown = LongRequest(5);
   unknown.set_model("no-such-model");
-  for (uint64_t i = 0; i < kDenialLeavesPerMinute + 50; ++i) {
+  for (uint64_t i = 0; i < kFloodLeavesPerMinute + 50; ++i) {
     Collect(daemon.generation(), unknown);
   }
   daemon.Stop();
   const auto leaves = Leaves(daemon.state_folder());
   const auto denied = OfType(leaves, "inference.denied").size();
-  EXPECT_GE(denied, kDenialLeavesPerMinute);
+  EXPECT_GE(denied, kFloodLeavesPerMinute);
   uint64_t summed = 0;
   for (const Json& leaf : OfType(leaves, "denied.summary")) {
     EXPECT_EQ(leaf["d"]["reason"], "MODEL_NOT_FOUND");
     summed += leaf["d"]["count"].get<uint64_t>();
   }
-  EXPECT_EQ(denied + summed, kDenialLeavesPerMinute + 50) << "none is dropped";
+  EXPECT_EQ(denied + summed, kFloodLeavesPerMinute + 50) << "none is dropped";
   EXPECT_GT(summed, 0u);
 }
 
