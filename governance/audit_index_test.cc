@@ -12,6 +12,7 @@
 #include "base/ulid.h"
 #include "governance/audit/leaf.h"
 #include "governance/vault_text.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -94,12 +95,6 @@ LeafDraft RandomDraft(SplitMix64& random) {
 
 class AuditIndexTest : public ::testing::Test {
  protected:
-  AuditIndexTest() {
-    std::string name = (fs::temp_directory_path() / "inferd-index-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  ~AuditIndexTest() override { fs::remove_all(root_); }
   std::unique_ptr<AuditIndex> Open(const char* name = "audit.sqlite") const {
     auto index = AuditIndex::Open((root_ / name).string());
     EXPECT_TRUE(index.ok()) << index.status();
@@ -114,7 +109,8 @@ class AuditIndexTest : public ::testing::Test {
     }
     return found;
   }
-  fs::path root_;
+  TempFolder folder_;
+  const fs::path root_ = folder_.path();
 };
 
 TEST_F(AuditIndexTest, FindsByEveryField) {

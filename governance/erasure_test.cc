@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "governance/vault_text.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -56,16 +57,12 @@ ActorFacts Uid(int uid) {
 class ErasureTest : public ::testing::Test {
  protected:
   ErasureTest() {
-    std::string name = (fs::temp_directory_path() / "inferd-erase-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    root_ = name;
     fs::create_directory(root_ / "vault");
     clock_.Advance(kDay * 20'000);
     Start();
     anna_handle_ = Store(kAnna, kSecret, kRidA);
     bert_handle_ = Store(kBert, "bert's", kRidB);
   }
-  ~ErasureTest() override { fs::remove_all(root_); }
 
   void Start() {
     Stop();
@@ -100,7 +97,8 @@ class ErasureTest : public ::testing::Test {
   inline static const SubjectRef kBert{.tenant = "acme", .subject = "bert"};
   static constexpr char kRidA[] = "01JD0000000000000000000000";
   static constexpr char kRidB[] = "01JD0000000000000000000001";
-  fs::path root_;
+  TempFolder folder_;
+  const fs::path root_ = folder_.path();
   ManualClock clock_;
   FakeLog log_;
   std::unique_ptr<KeyStore> keys_;

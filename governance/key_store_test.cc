@@ -15,6 +15,7 @@
 #include "governance/audit/canonical_json.h"
 #include "governance/keys/secret_files.h"
 #include "governance/vault_text.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -22,32 +23,16 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// A folder that goes with the test.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "inferd-keys-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    path_ = name;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 SecretKey TestKey(char fill) { return *SecretKey::From(std::string(SecretKey::kBytes, fill)); }
 
-std::unique_ptr<KeyStore> OpenStore(const Folder& folder, char root = 'r') {
+std::unique_ptr<KeyStore> OpenStore(const TempFolder& folder, char root = 'r') {
   auto store = KeyStore::Open(folder / "keystore.sqlite", TestKey(root));
   EXPECT_TRUE(store.ok()) << store.status();
   return *std::move(store);
 }
 
 // All bytes of the store's files.
-std::string StoreBytes(const Folder& folder) {
+std::string StoreBytes(const TempFolder& folder) {
   std::string all;
   for (const char* name : {"keystore.sqlite", "keystore.sqlite-wal"}) {
     const auto bytes = ReadFile(folder / name, 1 << 24);
@@ -108,7 +93,7 @@ TEST(SubjectHash, IsKeyedAndPerTenant) {
 }
 
 TEST(KeyStore, ASubjectKeepsItsKeyOverARestart) {
-  const Folder folder;
+  const TempFolder folder;
   std::string key_id, key;
   {
     const auto store = OpenStore(folder);
@@ -126,7 +111,7 @@ TEST(KeyStore, ASubjectKeepsItsKeyOverARestart) {
 }
 
 TEST(KeyStore, AnotherRootKeyDoesNotOpenIt) {
-  const Folder folder;
+  const TempFolder folder;
   OpenStore(folder);
   const auto store = KeyStore::Open(folder / "keystore.sqlite", TestKey('x'));
   EXPECT_EQ(store.status().code(), StatusCode::kDataLoss);
@@ -134,14 +119,14 @@ TEST(KeyStore, AnotherRootKeyDoesNotOpenIt) {
 }
 
 TEST(KeyStore, ASecondProcessIsRefused) {
-  const Folder folder;
+  const TempFolder folder;
   const auto store = OpenStore(folder);
   EXPECT_EQ(KeyStore::Open(folder / "keystore.sqlite", TestKey('r')).status().code(),
             StatusCode::kFailedPrecondition);
 }
 
 TEST(KeyStore, DestroyTakesOneSubjectAndRotates) {
-  const Folder folder;
+  const TempFolder folder;
   const auto store = OpenStore(folder);
   const std::string anna = store->KeyForSealing(kAnna)->key_id;
   const auto bert = store->KeyForSealing(kBert);
@@ -161,7 +146,7 @@ TEST(KeyStore, DestroyTakesOneSubjectAndRotates) {
 }
 
 TEST(KeyStore, NothingOfADestroyedKeyStaysInTheFiles) {
-  const Folder folder;
+  const TempFolder folder;
   auto store = OpenStore(folder);
   for (int i = 0; i < 40; ++i) {  // several pages
     ASSERT_TRUE(
@@ -191,7 +176,7 @@ TEST(KeyStore, NothingOfADestroyedKeyStaysInTheFiles) {
 }
 
 TEST(KeyStore, ABlobInAnotherRowDoesNotOpen) {
-  const Folder folder;
+  const TempFolder folder;
   std::string anna;
   {
     const auto store = OpenStore(folder);
@@ -210,7 +195,7 @@ TEST(KeyStore, ABlobInAnotherRowDoesNotOpen) {
 }
 
 TEST(KeyStore, BackupsExpireAfterThirtyDays) {
-  const Folder folder;
+  const TempFolder folder;
   const auto store = OpenStore(folder);
   const std::string old = *store->Backup(folder.path(), kNow);
   struct stat info = {};
@@ -226,7 +211,7 @@ TEST(KeyStore, BackupsExpireAfterThirtyDays) {
 }
 
 TEST(SecretFile, RoundTrip) {
-  const Folder folder;
+  const TempFolder folder;
   const SecretKey key = SecretKey::Random();
   ASSERT_TRUE(WriteKeyFile(folder / "root.kek", key).ok());
   EXPECT_EQ(ReadKeyFile(folder / "root.kek")->bytes(), key.bytes());
@@ -234,7 +219,7 @@ TEST(SecretFile, RoundTrip) {
 }
 
 TEST(SecretFile, ModesThatOthersCouldReadAreRefused) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string path = folder / "root.kek";
   ASSERT_TRUE(WriteKeyFile(path, SecretKey::Random()).ok());
   for (const mode_t mode : {0644u, 0640u, 0604u, 0660u, 0700u, 0602u}) {
@@ -249,7 +234,7 @@ TEST(SecretFile, ModesThatOthersCouldReadAreRefused) {
 }
 
 TEST(SecretFile, ACredentialGoesFirst) {
-  const Folder keys, credentials;
+  const TempFolder keys, credentials;
   ASSERT_TRUE(WriteKeyFile(keys / "root.kek", TestKey('k')).ok());
   EXPECT_EQ(SecretFilePath(keys.path(), "root.kek"), keys / "root.kek");
   setenv("CREDENTIALS_DIRECTORY", credentials.path().c_str(), 1);
@@ -265,7 +250,7 @@ TEST(SecretFile, ACredentialGoesFirst) {
 }
 
 TEST(SecretFile, BrokenContentIsRefusedWithoutShowingIt) {
-  const Folder folder;
+  const TempFolder folder;
   const std::string bad[] = {"", "\n", std::string(64, 'a'), std::string(64, 'G') + "\n"};
   for (size_t i = 0; i < std::size(bad); ++i) {
     const std::string path = folder / std::to_string(i);

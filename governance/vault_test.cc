@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "governance/vault_text.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -26,16 +27,12 @@ constexpr auto kDay = std::chrono::hours(24);
 class VaultTest : public ::testing::Test {
  protected:
   VaultTest() {
-    std::string name = (fs::temp_directory_path() / "inferd-vault-XXXXXX").string();
-    EXPECT_NE(mkdtemp(name.data()), nullptr);
-    root_ = name;
     fs::create_directory(root_ / "vault");
     clock_.Advance(kDay * 20'000);
     keys_ = *KeyStore::Open((root_ / "keystore.sqlite").string(),
                             *SecretKey::From(std::string(SecretKey::kBytes, 'r')));
     Restart();
   }
-  ~VaultTest() override { fs::remove_all(root_); }
 
   void Restart() { vault_ = std::make_unique<Vault>((root_ / "vault").string(), *keys_, clock_); }
   Vault::Put Store(std::string_view payload,
@@ -65,7 +62,8 @@ class VaultTest : public ::testing::Test {
 
   inline static const SubjectRef kAnna{.tenant = "acme", .subject = "anna"};
   inline static const SubjectRef kBert{.tenant = "acme", .subject = "bert"};
-  fs::path root_;
+  TempFolder folder_;
+  const fs::path root_ = folder_.path();
   ManualClock clock_;
   std::unique_ptr<KeyStore> keys_;
   std::unique_ptr<Vault> vault_;

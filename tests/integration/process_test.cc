@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "daemon/lifecycle.h"
 #include "tests/integration/test_daemon.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -26,24 +27,10 @@ namespace {
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-// A folder of the test's own, removed at the end.
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "inferd-process-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 // The daemon as a child process. Its stdout is read as lines, its stderr goes to a file.
 class Child {
  public:
-  Child(const Folder& folder,
+  Child(const TempFolder& folder,
         const std::vector<std::string>& arguments,
         const std::string& notify_socket = "")
       : log_(folder / "log") {
@@ -136,7 +123,7 @@ class ProcessTest : public ::testing::Test {
         grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   }
 
-  Folder folder_;
+  TempFolder folder_;
   StateFolder state_;
   TinyModelPath model_;
   std::string model_path_ = model_.path();
@@ -161,7 +148,7 @@ TEST_F(ProcessTest, ServesOnAUnixSocketThatOthersCannotOpen) {
   EXPECT_EQ(fs::status(socket).permissions() & fs::perms::others_all, fs::perms::none);
   EXPECT_TRUE(Collect(*StubFor("unix:" + socket), LongRequest(5)).status.ok());
   // A second one finds it taken and does not steal it.
-  Folder other;
+  TempFolder other;
   const StateFolder other_state;
   const std::string elsewhere = "state_directory=" + other_state.path();
   Child second(other, {"--config", WriteConfig("unix:" + socket), "--set", elsewhere});
@@ -173,7 +160,7 @@ TEST_F(ProcessTest, ServesOnAUnixSocketThatOthersCannotOpen) {
 TEST_F(ProcessTest, APortInUseIsNamed) {
   Child child(folder_, {"--config", WriteConfig("127.0.0.1:0")});
   const std::string address = AddressIn(child.Line());
-  Folder other;
+  TempFolder other;
   const StateFolder other_state;
   const std::string elsewhere = "state_directory=" + other_state.path();
   Child second(other, {"--config", WriteConfig(address), "--set", elsewhere});

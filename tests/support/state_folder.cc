@@ -1,7 +1,5 @@
 #include "tests/support/state_folder.h"
 
-#include <stdlib.h>
-
 #include <filesystem>
 
 #include "base/check.h"
@@ -10,9 +8,7 @@
 
 namespace inferd {
 
-StateFolder::StateFolder() {
-  path_ = (std::filesystem::temp_directory_path() / "inferd-state-XXXXXX").string();
-  CHECK(mkdtemp(path_.data()) != nullptr);
+StateFolder::StateFolder() : path_(folder_.path().string()) {
   const std::string keys = path_ + "/keys";
   std::filesystem::create_directory(keys);
   const auto note_key = NoteSigner::Generate("example.org/inferd-audit/test");
@@ -22,7 +18,5 @@ StateFolder::StateFolder() {
     CHECK(WriteKeyFile(keys + "/" + name, SecretKey::Random()).ok());
   }
 }
-
-StateFolder::~StateFolder() { std::filesystem::remove_all(path_); }
 
 }  // namespace inferd

@@ -3,16 +3,18 @@
 
 #include <string>
 
+#include "tests/support/temp_folder.h"
+
 namespace inferd {
 
 // A state directory with fresh secrets, removed with the object.
 class StateFolder {
  public:
   StateFolder();
-  ~StateFolder();
   const std::string& path() const { return path_; }
 
  private:
+  TempFolder folder_;
   std::string path_;
 };
 
