@@ -18,6 +18,7 @@
 #include "absl/strings/numbers.h"
 #include "base/check.h"
 #include "base/random.h"
+#include "bench/statistics.h"
 #include "cpu/cpu_device.h"
 #include "engine/engine.h"
 #include "model/model_file.h"
@@ -32,11 +33,6 @@ using BenchClock = std::chrono::steady_clock;
 
 double Microseconds(BenchClock::duration duration) {
   return std::chrono::duration<double, std::micro>(duration).count();
-}
-
-double Quantile(std::vector<double> samples, double q) {
-  std::sort(samples.begin(), samples.end());
-  return samples[static_cast<size_t>(q * static_cast<double>(samples.size() - 1))];
 }
 
 void Result(std::string_view key, double value, std::string_view unit) {

@@ -7,7 +7,6 @@
 // second (bound: bandwidth), above it is operations a second, 2 for each weight and row.
 //   RESULT linear.<format>.<isa>.m<M>.gbps|tops
 //   RESULT linear.read_bandwidth.gbps     the stack's bytes summed by the same threads
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -16,6 +15,7 @@
 
 #include "CLI/CLI.hpp"
 #include "base/random.h"
+#include "bench/statistics.h"
 #include "cpu/packed_linear.h"
 
 namespace inferd {
@@ -33,11 +33,6 @@ std::string Lower(std::string_view text) {
     return static_cast<char>(std::tolower(c));
   });
   return result;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // Random bytes whose f16 and f32 fields are finite: every byte with exponent bits is tame.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/transformer.h"
+#include "bench/statistics.h"
 #include "bench/timed_device.h"
 #include "cpu/cpu_device.h"
 #include "model/model_file.h"
@@ -21,11 +22,6 @@ namespace inferd {
 namespace {
 
 constexpr int32_t kStepRows = 512;
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // A few sequences of one model, each with blocks of its own in every group.
 class Runner {

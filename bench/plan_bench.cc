@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "bench/statistics.h"
 #include "scheduler/scheduler.h"
 
 namespace inferd {
@@ -20,11 +21,6 @@ struct Case {
   int32_t running = 0;
   uint64_t tenants = 0;
 };
-
-double Quantile(std::vector<double> samples, double q) {
-  std::sort(samples.begin(), samples.end());
-  return samples[static_cast<size_t>(q * static_cast<double>(samples.size() - 1))];
-}
 
 // Steady overload under the windowed policy with the prefix cache on: every tenant waits, all rows
 // decode beside the prefill of those that replace the finished; a pool that is always full. The

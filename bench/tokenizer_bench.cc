@@ -2,13 +2,13 @@
 //   inferd_tokenizer_bench --model FILE --text FILE [--name NAME]
 // Prints RESULT tokenizer.NAME.{load,encode,decode}.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "bench/statistics.h"
 #include "model/vocabulary.h"
 #include "text/tokenizer.h"
 
@@ -19,11 +19,6 @@ double Seconds() {
   timespec time{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
-}
-
-double Median(std::vector<double> samples) {
-  std::nth_element(samples.begin(), samples.begin() + std::ssize(samples) / 2, samples.end());
-  return samples[samples.size() / 2];
 }
 
 int Fail(const inferd::Status& status) {
@@ -94,8 +89,8 @@ int main(int argc, char** argv) {
               text.size(),
               token_count,
               passes);
-  std::printf("RESULT tokenizer.%s.load %.1f ms\n", name.c_str(), Median(load));
-  std::printf("RESULT tokenizer.%s.encode %.0f tokens/s\n", name.c_str(), Median(encode));
-  std::printf("RESULT tokenizer.%s.decode %.0f tokens/s\n", name.c_str(), Median(decode));
+  std::printf("RESULT tokenizer.%s.load %.1f ms\n", name.c_str(), inferd::Median(load));
+  std::printf("RESULT tokenizer.%s.encode %.0f tokens/s\n", name.c_str(), inferd::Median(encode));
+  std::printf("RESULT tokenizer.%s.decode %.0f tokens/s\n", name.c_str(), inferd::Median(decode));
   return 0;
 }
