@@ -7,6 +7,39 @@
 
 namespace inferd {
 
+int64_t BatchPlanner::PrefillTokensMax() const {
+  const StepTimeModel& time = lane_.spec().step_time;
+  if (!limits_.has_intervals || time.prefill_token_ns == 0) {
+    return limits_.step_tokens_max;
+  }
+  int64_t decodes = 0;
+  int64_t context = 0;
+  std::optional<Duration> slack;
+  for (const Sequence* sequence : lane_.running()) {
+    if (!sequence->is_decode()) {
+      continue;
+    }
+    ++decodes;
+    context += sequence->num_tokens();
+    if (sequence->token_interval_.has_value() && sequence->first_token_due_ != TimePoint::max()) {
+      const TimePoint due =
+          sequence->first_token_due_ +
+          *sequence->token_interval_ * static_cast<int64_t>(sequence->output_.size());
+      slack = std::min(slack.value_or(due - limits_.now), due - limits_.now);
+    }
+  }
+  if (!slack.has_value()) {
+    return limits_.step_tokens_max;
+  }
+  const Duration left = *slack - time.Estimate(0, decodes, context);
+  const int64_t tokens = left.count() / time.prefill_token_ns;
+  return std::clamp<int64_t>(
+      tokens,
+      std::min<int64_t>(std::max<int64_t>(limits_.prefill_tokens_min, lane_.spec().chunk_grid),
+                        limits_.step_tokens_max),
+      limits_.step_tokens_max);
+}
+
 void BatchPlanner::Fill(bool serve_over_served) {
   plan_.rows.reserve(static_cast<size_t>(lane_.num_running()) + 8);
   GrantResidents(/*over_served=*/false);
@@ -94,7 +127,7 @@ bool BatchPlanner::Admit(bool over_served) {
 
 int64_t BatchPlanner::ChunkTokens(const Sequence& sequence) const {
   const int64_t prefill_left =
-      std::max<int64_t>(0, limits_.prefill_tokens_max - (plan_.n_tokens - num_decodes_));
+      std::max<int64_t>(0, prefill_tokens_max_ - (plan_.n_tokens - num_decodes_));
   int64_t n_tokens = std::min({sequence.num_pending(), budget(), prefill_left});
   const std::optional<int64_t> checkpoint =
       lane_.store().NextCheckpoint(sequence, lane_.spec().chunk_grid);

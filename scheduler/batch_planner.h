@@ -23,7 +23,9 @@ class BatchPlanner {
  public:
   struct Limits {
     int64_t step_tokens_max = 0;
-    int64_t prefill_tokens_max = 0;  // of step_tokens_max, so that decodes meet their deadlines
+    int64_t prefill_tokens_min = 0;  // of step_tokens_max, however late decodes would be
+    bool has_intervals = false;      // some class paces its tokens: prefill gives way to decodes
+    TimePoint now{};
     uint64_t plan_id = 0;
   };
   BatchPlanner(ModelLane& lane,
@@ -31,7 +33,12 @@ class BatchPlanner {
                CapacityPlanner& capacity,
                const Limits& limits,
                StepPlan& plan)
-      : lane_(lane), tenants_(tenants), capacity_(capacity), limits_(limits), plan_(plan) {}
+      : lane_(lane),
+        tenants_(tenants),
+        capacity_(capacity),
+        limits_(limits),
+        prefill_tokens_max_(PrefillTokensMax()),
+        plan_(plan) {}
 
   // `serve_over_served`: if the plan would stay empty, over-served flows are served after all.
   void Fill(bool serve_over_served);
@@ -41,6 +48,8 @@ class BatchPlanner {
   std::map<size_t, std::vector<BlockIndex>> TakeCheckpoints() { return std::move(checkpoints_); }
 
  private:
+  // As much prefill beside the decodes as lets the one that is due first be in time.
+  int64_t PrefillTokensMax() const;
   void GrantResidents(bool over_served);
   // False if the head of the line did not fit.
   bool Admit(bool over_served);
@@ -55,6 +64,7 @@ class BatchPlanner {
   TenantTable& tenants_;
   CapacityPlanner& capacity_;
   const Limits limits_;
+  const int64_t prefill_tokens_max_;
   StepPlan& plan_;
   std::vector<Sequence*> prefills_;
   std::map<size_t, std::vector<BlockIndex>> checkpoints_;

@@ -30,6 +30,13 @@ struct ModelSpec {
   bool resident = true;
 };
 
+// A model's way through the scheduler.
+enum class ModelStanding : uint8_t {
+  kServing,
+  kDraining,  // takes no new sequences
+  kGone,      // its slot is not used again
+};
+
 // Scheduler's part for one model; nobody else calls it. Sequences are Scheduler's, the lane orders
 // them and keeps the counts of their flows and tenants. It decides nothing: CapacityPlanner says
 // who holds state, BatchPlanner who gets tokens.
@@ -42,6 +49,8 @@ class ModelLane {
   ModelLane(ModelSpec spec, TenantTable& tenants);
 
   const ModelSpec& spec() const { return spec_; }
+  ModelStanding standing() const { return standing_; }
+  void SetStanding(ModelStanding standing) { standing_ = standing; }
   StateStore& store() { return store_; }
   const StateStore& store() const { return store_; }
 
@@ -93,6 +102,7 @@ class ModelLane {
   void StopWaiting(Sequence& sequence);
 
   const ModelSpec spec_;
+  ModelStanding standing_ = ModelStanding::kServing;
   bool resident_;
   TenantTable& tenants_;
   StateStore store_;

@@ -10,7 +10,12 @@
 namespace inferd {
 
 Scheduler::Scheduler(const SchedulerOptions& options, std::unique_ptr<ServicePolicy> policy)
-    : options_(options), tenants_(std::move(policy), options_.classes) {
+    : options_(options),
+      tenants_(std::move(policy), options_.classes),
+      turn_(options.model_steps_max),
+      waiting_({.sequences_max = options.waiting_max,
+                .prompt_tokens_max = options.waiting_prompt_tokens_max,
+                .tenants_max = options.tenants_max}) {
   CHECK(options.step_tokens_max > 0 && options.running_max > 0 && options.model_steps_max > 0);
   CHECK(!options.classes.empty());
   has_intervals_ = std::any_of(
@@ -45,33 +50,33 @@ StatusOr<ModelSlot> Scheduler::AddModel(ModelSpec spec) {
                   kBlockTokens,
                   options_.step_tokens_max);
   }
-  lanes_.push_back({.lane = std::make_unique<ModelLane>(std::move(spec), tenants_),
-                    .ready_since = std::nullopt});
+  lanes_.push_back(std::make_unique<ModelLane>(std::move(spec), tenants_));
   return ModelSlot(static_cast<uint32_t>(lanes_.size() - 1));
 }
 
 void Scheduler::ModelLoaded(ModelSlot model) {
   CHECK(model.value() < lanes_.size());
-  lanes_[model.value()].lane->SetResident();
+  lanes_[model.value()]->SetResident();
 }
 
 void Scheduler::DrainModel(ModelSlot model) {
   CHECK(model.value() < lanes_.size());
-  lanes_[model.value()].draining = true;
+  lanes_[model.value()]->SetStanding(ModelStanding::kDraining);
 }
 
 Status Scheduler::RemoveModel(ModelSlot model) {
   CHECK(model.value() < lanes_.size());
-  Lane& lane = lanes_[model.value()];
-  if (!lane.draining || lane.lane->num_running() + lane.lane->num_waiting() > 0) {
+  std::unique_ptr<ModelLane>& lane = lanes_[model.value()];
+  if (lane->standing() != ModelStanding::kDraining ||
+      lane->num_running() + lane->num_waiting() > 0) {
     return ErrorF(StatusCode::kFailedPrecondition,
                   "model in slot %d: drain it first; %d sequences run and %d wait",
                   model.value(),
-                  lane.lane->num_running(),
-                  lane.lane->num_waiting());
+                  lane->num_running(),
+                  lane->num_waiting());
   }
-  lane.gone = true;
-  lane.lane = std::make_unique<ModelLane>(ModelSpec{}, tenants_);
+  lane = std::make_unique<ModelLane>(ModelSpec{}, tenants_);
+  lane->SetStanding(ModelStanding::kGone);
   return OkStatus();
 }
 
@@ -79,10 +84,11 @@ Status Scheduler::CheckSpec(const SequenceSpec& spec) const {
   if (draining_) {
     return ErrorF(StatusCode::kUnavailable, "the scheduler drains: no new sequences");
   }
-  if (spec.model.value() >= lanes_.size() || lanes_[spec.model.value()].gone) {
+  if (spec.model.value() >= lanes_.size() ||
+      lanes_[spec.model.value()]->standing() == ModelStanding::kGone) {
     return ErrorF(StatusCode::kNotFound, "no model in slot %d", spec.model.value());
   }
-  if (lanes_[spec.model.value()].draining) {
+  if (lanes_[spec.model.value()]->standing() == ModelStanding::kDraining) {
     return ErrorF(
         StatusCode::kUnavailable, "the model in slot %d is being taken away", spec.model.value());
   }
@@ -98,52 +104,20 @@ Status Scheduler::CheckSpec(const SequenceSpec& spec) const {
                   spec.service_class,
                   options_.classes.size());
   }
-  const ModelSpec& model = lanes_[spec.model.value()].lane->spec();
+  const ModelSpec& model = lanes_[spec.model.value()]->spec();
   return CheckFits(model.geometry, model.units, spec.tokens_max);
-}
-
-// A flood fills its own tenant's part of the queue, not everyone's.
-Status Scheduler::CheckTenantQueue(const SequenceSpec& spec, const Tenant* tenant) const {
-  const int64_t prompt = static_cast<int64_t>(spec.prompt->size());
-  if (tenant == nullptr) {
-    return tenants_.num_tenants() < static_cast<size_t>(options_.tenants_max)
-               ? OkStatus()
-               : ErrorF(StatusCode::kUnavailable,
-                        "the device knows %d tenants already, no new one is served",
-                        options_.tenants_max);
-  }
-  if (tenant->num_waiting >= tenant->spec.waiting_max ||
-      tenant->waiting_prompt_tokens + prompt > tenant->spec.waiting_prompt_tokens_max) {
-    return ErrorF(StatusCode::kUnavailable,
-                  "the tenant's queue is full: %d sequences with %d prompt tokens wait; try again "
-                  "later",
-                  tenant->num_waiting,
-                  tenant->waiting_prompt_tokens);
-  }
-  return OkStatus();
-}
-
-Status Scheduler::CheckQueue(const SequenceSpec& spec) const {
-  const int64_t prompt = static_cast<int64_t>(spec.prompt->size());
-  if (num_never_ran_ >= options_.waiting_max ||
-      waiting_prompt_tokens_ + prompt > options_.waiting_prompt_tokens_max) {
-    return ErrorF(StatusCode::kUnavailable,
-                  "the queue is full: %d sequences with %d prompt tokens wait; try again later",
-                  num_never_ran_,
-                  waiting_prompt_tokens_);
-  }
-  return OkStatus();
 }
 
 StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   RETURN_IF_ERROR(CheckSpec(spec));
   now_ = std::max(now_, now);
   const Tenant* known = tenants_.Find(spec.tenant);
-  RETURN_IF_ERROR(CheckTenantQueue(spec, known));
-  if (num_never_ran_ >= options_.waiting_max) {
+  const int64_t prompt_tokens = static_cast<int64_t>(spec.prompt->size());
+  RETURN_IF_ERROR(waiting_.CheckTenant(prompt_tokens, known, tenants_.num_tenants()));
+  if (waiting_.full()) {
     ShedFor(known);
   }
-  RETURN_IF_ERROR(CheckQueue(spec));
+  RETURN_IF_ERROR(waiting_.CheckDevice(prompt_tokens));
   Tenant& tenant = tenants_.FindOrAdd(spec.tenant);
   const SequenceId id(++last_id_);
   auto owned = std::make_unique<Sequence>(id, std::move(spec));
@@ -168,28 +142,18 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   if (const std::optional<TimePoint> alarm = QueueAlarm(sequence); alarm.has_value()) {
     alarms_.emplace(*alarm, id, EndReason::kQueueTimeout);
   }
-  ++num_never_ran_;
-  waiting_prompt_tokens_ += sequence.num_prompt_tokens();
-  ++tenant.num_waiting;
-  tenant.waiting_prompt_tokens += sequence.num_prompt_tokens();
+  waiting_.Add(sequence, tenant);
   LaneOf(sequence).Enqueue(sequence);
   sequences_.emplace(id, std::move(owned));
   return id;
 }
 
-std::optional<Duration> Scheduler::TimeFor(int64_t units) const {
-  if (recent_units_ == 0) {
-    return std::nullopt;
-  }
-  return Duration(static_cast<int64_t>(static_cast<__int128>(units) * recent_ns_ / recent_units_));
-}
-
 // Its first token comes after what is ahead of it and its own prompt.
 Status Scheduler::CheckStart(const Sequence& sequence) {
-  const ModelLane& lane = *lanes_[sequence.spec().model.value()].lane;
+  const ModelLane& lane = *lanes_[sequence.spec().model.value()];
   const int64_t own = tenants_.flow(sequence.flow_).waiting_units +
                       lane.spec().costs.prompt_token * sequence.num_prompt_tokens();
-  const std::optional<Duration> wait = TimeFor(tenants_.UnitsAhead(sequence.flow_, own));
+  const std::optional<Duration> wait = rate_.TimeFor(tenants_.UnitsAhead(sequence.flow_, own));
   const TimePoint due =
       std::min(sequence.first_token_due_, sequence.spec().deadline.value_or(TimePoint::max()));
   if (!wait.has_value() || due == TimePoint::max() || sequence.arrival_ + *wait <= due) {
@@ -203,37 +167,12 @@ Status Scheduler::CheckStart(const Sequence& sequence) {
                 std::chrono::duration_cast<std::chrono::milliseconds>(late).count() + 1);
 }
 
-// Shares of the queue are by weight. Only what never ran is shed: nothing of it was streamed.
 void Scheduler::ShedFor(const Tenant* tenant) {
-  const auto share = [](int64_t waiting, int64_t weight) {
-    return waiting * TenantSpec::kWeightMax / weight;
-  };
-  const Tenant* most = nullptr;
-  for (const auto& [id, other] : tenants_.all()) {
-    if (most == nullptr || share(other->num_waiting, other->spec.weight) >
-                               share(most->num_waiting, most->spec.weight)) {
-      most = other.get();
-    }
+  if (Sequence* victim = WaitingBounds::VictimFor(tenant, tenants_, lanes_); victim != nullptr) {
+    ++shed_;
+    ended_early_.push_back({victim->id(), EndReason::kShed});
+    Finish(*victim);
   }
-  const int64_t own =
-      tenant == nullptr ? share(1, 1) : share(tenant->num_waiting + 1, tenant->spec.weight);
-  if (most == nullptr || most == tenant || share(most->num_waiting, most->spec.weight) <= own) {
-    return;
-  }
-  Sequence* victim = nullptr;
-  for (const Lane& lane : lanes_) {
-    Sequence* last = lane.lane->LastNew(*most);
-    if (last != nullptr && (victim == nullptr || std::tuple(victim->class_order_, victim->id()) <
-                                                     std::tuple(last->class_order_, last->id()))) {
-      victim = last;
-    }
-  }
-  if (victim == nullptr) {
-    return;
-  }
-  ++shed_;
-  ended_early_.push_back({victim->id(), EndReason::kShed});
-  Finish(*victim);
 }
 
 std::optional<TimePoint> Scheduler::PauseAlarm(const Sequence& sequence) const {
@@ -268,39 +207,6 @@ void Scheduler::ReleasePaused(StepPlan& plan) {
   }
 }
 
-// As much prefill beside the decodes as lets the one that is due first be in time.
-int64_t Scheduler::PrefillTokensMax(const ModelLane& lane) const {
-  const StepTimeModel& time = lane.spec().step_time;
-  if (!has_intervals_ || time.prefill_token_ns == 0) {
-    return options_.step_tokens_max;
-  }
-  int64_t decodes = 0;
-  int64_t context = 0;
-  std::optional<Duration> slack;
-  for (const Sequence* sequence : lane.running()) {
-    if (!sequence->is_decode()) {
-      continue;
-    }
-    ++decodes;
-    context += sequence->num_tokens();
-    if (sequence->token_interval_.has_value() && sequence->first_token_due_ != TimePoint::max()) {
-      const TimePoint due =
-          sequence->first_token_due_ +
-          *sequence->token_interval_ * static_cast<int64_t>(sequence->output_.size());
-      slack = std::min(slack.value_or(due - now_), due - now_);
-    }
-  }
-  if (!slack.has_value()) {
-    return options_.step_tokens_max;
-  }
-  const Duration left = *slack - time.Estimate(0, decodes, context);
-  const int64_t tokens = left.count() / time.prefill_token_ns;
-  return std::clamp<int64_t>(tokens,
-                             std::min(std::max(options_.prefill_tokens_min, lane.spec().chunk_grid),
-                                      options_.step_tokens_max),
-                             options_.step_tokens_max);
-}
-
 std::optional<TimePoint> Scheduler::QueueAlarm(const Sequence& sequence) const {
   const std::optional<Duration>& queue_max =
       options_.classes[static_cast<size_t>(sequence.spec().service_class)].queue_max;
@@ -308,10 +214,7 @@ std::optional<TimePoint> Scheduler::QueueAlarm(const Sequence& sequence) const {
 }
 
 void Scheduler::StopCountingAsWaiting(Sequence& sequence) {
-  --num_never_ran_;
-  waiting_prompt_tokens_ -= sequence.num_prompt_tokens();
-  --sequence.tenant_->num_waiting;
-  sequence.tenant_->waiting_prompt_tokens -= sequence.num_prompt_tokens();
+  waiting_.Remove(sequence, *sequence.tenant_);
   if (const std::optional<TimePoint> alarm = QueueAlarm(sequence); alarm.has_value()) {
     alarms_.erase({*alarm, sequence.id(), EndReason::kQueueTimeout});
   }
@@ -327,11 +230,11 @@ StepPlan Scheduler::Plan(TimePoint now) {
   EndDenied(plan);
   ReleasePaused(plan);
   units_before_ = tenants_.total_units();
-  for (const size_t lane : LaneOrder()) {
+  for (const size_t lane : turn_.Order(lanes_, tenants_)) {
     PlanLane(lane, plan);
     if (!plan.empty()) {
       plan.model = ModelSlot(static_cast<uint32_t>(lane));
-      ServedLane(lane);
+      turn_.Served(lane);
       break;
     }
   }
@@ -343,17 +246,19 @@ StepPlan Scheduler::Plan(TimePoint now) {
 }
 
 void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
-  CapacityPlanner capacity(*lanes_[lane].lane,
+  CapacityPlanner capacity(*lanes_[lane],
                            tenants_,
                            {.step_tokens_max = options_.step_tokens_max,
                             .running_max = options_.running_max,
                             .plan_id = last_plan_},
                            plan);
-  BatchPlanner batch(*lanes_[lane].lane,
+  BatchPlanner batch(*lanes_[lane],
                      tenants_,
                      capacity,
                      {.step_tokens_max = options_.step_tokens_max,
-                      .prefill_tokens_max = PrefillTokensMax(*lanes_[lane].lane),
+                      .prefill_tokens_min = options_.prefill_tokens_min,
+                      .has_intervals = has_intervals_,
+                      .now = now_,
                       .plan_id = last_plan_},
                      plan);
   batch.Fill(/*serve_over_served=*/in_flight_.empty());
@@ -395,11 +300,8 @@ void Scheduler::Commit(uint64_t epoch, const StepResult& result) {
   InFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   CHECK(result.rows.size() == step.rows.size());
-  const Duration duration = result.duration > Duration::zero() ? result.duration : step.expected;
-  if (duration > Duration::zero()) {
-    recent_units_ += static_cast<int64_t>(step.units) - recent_units_ / 32;
-    recent_ns_ += duration.count() - recent_ns_ / 32;
-  }
+  rate_.Add(static_cast<int64_t>(step.units),
+            result.duration > Duration::zero() ? result.duration : step.expected);
   for (size_t i = 0; i < step.rows.size(); ++i) {
     CommitRow(step.rows[i], result.rows[i]);
   }
@@ -519,37 +421,6 @@ void Scheduler::EndDenied(StepPlan& plan) {
   }
 }
 
-std::optional<QueueReport> Scheduler::Explain(SequenceId id) const {
-  const Sequence* sequence = Find(id);
-  if (sequence == nullptr) {
-    return std::nullopt;
-  }
-  using Reason = QueueReport::Reason;
-  QueueReport report;
-  const ModelLane& lane = *lanes_[sequence->spec().model.value()].lane;
-  if (sequence->paused_) {
-    report.reason = Reason::kPaused;
-  } else if (sequence->state_ == SequenceState::kRunning) {
-    report.reason = Reason::kRunning;
-  } else if (!lane.resident()) {
-    report.reason = Reason::kModel;
-  } else {
-    const Flow& flow = tenants_.flow(sequence->flow_);
-    for (const Flow& other : tenants_.flows()) {
-      report.num_flows_ahead += other.backlogged() && other.key < flow.key ? 1 : 0;
-    }
-    report.num_before = lane.NumBefore(*sequence);
-    report.units_ahead = tenants_.UnitsAhead(sequence->flow_, lane.UnitsBefore(*sequence));
-    report.starts_in = TimeFor(report.units_ahead);
-    report.reason = sequence->tenant_->num_running >= sequence->tenant_->spec.running_max
-                        ? Reason::kTenantCap
-                    : report.num_before > 0      ? Reason::kOwnQueue
-                    : report.num_flows_ahead > 0 ? Reason::kOthersTurn
-                                                 : Reason::kRoom;
-  }
-  return report;
-}
-
 const Sequence* Scheduler::Find(SequenceId id) const {
   const auto it = sequences_.find(id);
   return it == sequences_.end() || it->second->state_ == SequenceState::kFinished
@@ -562,7 +433,7 @@ Sequence* Scheduler::FindLive(SequenceId id) {
 }
 
 ModelLane& Scheduler::LaneOf(const Sequence& sequence) {
-  return *lanes_[sequence.spec().model.value()].lane;
+  return *lanes_[sequence.spec().model.value()];
 }
 
 std::optional<TimePoint> Scheduler::NextDeadline() const {
@@ -575,112 +446,6 @@ void Scheduler::Expire(TimePoint now, StepPlan& plan) {
     plan.ended.push_back({id, reason});
     Cancel(id);
   }
-}
-
-std::vector<size_t> Scheduler::LaneOrder() {
-  struct Entry {
-    std::tuple<bool, bool, uint64_t, uint64_t, SequenceId, size_t> key;
-    size_t lane;
-  };
-  const uint64_t floor = tenants_.Floor();
-  const bool stays = lane_steps_ < options_.model_steps_max;
-  std::vector<Entry> entries;
-  for (size_t i = 0; i < lanes_.size(); ++i) {
-    Lane& lane = lanes_[i];
-    if (!lane.lane->HasWork()) {
-      lane.ready_since.reset();
-      continue;
-    }
-    if (!lane.ready_since.has_value()) {
-      lane.ready_since = turn_;
-    }
-    if (lanes_.size() == 1) {
-      return {i};
-    }
-    const uint64_t lowest = lane.lane->LowestKey();
-    entries.push_back({.key = {tenants_.above_window(lowest, floor),
-                               !(stays && i == current_lane_),
-                               lowest,
-                               *lane.ready_since,
-                               lane.lane->OldestId(),
-                               i},
-                       .lane = i});
-  }
-  std::sort(
-      entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.key < b.key; });
-  std::vector<size_t> order;
-  for (const Entry& entry : entries) {
-    order.push_back(entry.lane);
-  }
-  return order;
-}
-
-void Scheduler::ServedLane(size_t lane) {
-  lane_steps_ = lane == current_lane_ ? lane_steps_ + 1 : 1;
-  current_lane_ = lane;
-  lanes_[lane].ready_since = ++turn_;
-}
-
-SchedulerStats Scheduler::stats() const {
-  SchedulerStats stats;
-  stats.preemptions = preemptions_;
-  stats.recomputed_tokens = recomputed_tokens_;
-  stats.shed = shed_;
-  stats.refused_late = refused_late_;
-  for (const Lane& lane : lanes_) {
-    stats.running += lane.lane->num_running();
-    stats.waiting += lane.lane->num_waiting();
-    stats.blocks_used += lane.lane->store().blocks_used();
-    stats.blocks_cached += lane.lane->store().blocks_cached();
-    stats.blocks_total += lane.lane->store().blocks_total();
-    const PrefixCacheStats& cache = lane.lane->store().cache_stats();
-    stats.cache.lookup_tokens += cache.lookup_tokens;
-    stats.cache.hit_tokens += cache.hit_tokens;
-    stats.cache.lost_tokens += cache.lost_tokens;
-    stats.cache.evictions += cache.evictions;
-    stats.cache.units += cache.units;
-  }
-  return stats;
-}
-
-Status Scheduler::CheckIntegrity() const {
-  int64_t in_lanes = 0;
-  for (const Lane& lane : lanes_) {
-    std::vector<std::vector<BlockIndex>> checkpoints;
-    for (const InFlight& step : in_flight_) {
-      for (const InFlight::Row& row : step.rows) {
-        if (lanes_[row.sequence->spec().model.value()].lane.get() == lane.lane.get()) {
-          checkpoints.push_back(row.checkpoint);
-        }
-      }
-    }
-    RETURN_IF_ERROR(lane.lane->CheckIntegrity(checkpoints));
-    in_lanes += lane.lane->num_running() + lane.lane->num_waiting();
-  }
-  if (in_lanes != static_cast<int64_t>(sequences_.size())) {
-    return ErrorF(
-        StatusCode::kInternal, "%d sequences, %d in the lanes", sequences_.size(), in_lanes);
-  }
-  int64_t never_ran = 0;
-  int64_t prompt_tokens = 0;
-  size_t alarms = 0;
-  for (const auto& [id, sequence] : sequences_) {
-    const bool live = sequence->state_ != SequenceState::kFinished;
-    const bool never = live && !sequence->started_;
-    never_ran += never ? 1 : 0;
-    prompt_tokens += never ? sequence->num_prompt_tokens() : 0;
-    alarms += live && sequence->spec().deadline.has_value() ? 1 : 0;
-    alarms += never && QueueAlarm(*sequence).has_value() ? 1 : 0;
-    alarms += live && PauseAlarm(*sequence).has_value() ? 1 : 0;
-    if (!live && !sequence->in_flight()) {
-      return ErrorF(StatusCode::kInternal, "sequence %d ended and stayed", id.value());
-    }
-  }
-  if (never_ran != num_never_ran_ || prompt_tokens != waiting_prompt_tokens_ ||
-      alarms != alarms_.size()) {
-    return ErrorF(StatusCode::kInternal, "counts of waiting sequences or deadlines are off");
-  }
-  return OkStatus();
 }
 
 }  // namespace inferd

@@ -5,10 +5,8 @@
 // (Submit, Cancel, Pause, Resume, leases), Plan, compute what was planned, Commit. At most two
 // plans may be uncommitted, and they are committed in order.
 //
-// One step runs one model. A model keeps the device for model_steps_max steps while others wait,
-// unless all it could run is over-served; then comes the one whose best flow has the smallest key,
-// of equals the one that has gone longest without a step. Within a model: CapacityPlanner says who
-// holds state, BatchPlanner who gets tokens, ServicePolicy in which order.
+// One step runs one model: DeviceTurn says which. Within a model: CapacityPlanner says who holds
+// state, BatchPlanner who gets tokens, ServicePolicy in which order.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +22,15 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "scheduler/device_turn.h"
 #include "scheduler/model_lane.h"
 #include "scheduler/sequence.h"
 #include "scheduler/service.h"
 #include "scheduler/service_policy.h"
+#include "scheduler/service_rate.h"
 #include "scheduler/step_plan.h"
 #include "scheduler/tenant_table.h"
+#include "scheduler/waiting_bounds.h"
 
 namespace inferd {
 
@@ -153,12 +154,6 @@ class Scheduler {
   Status CheckIntegrity() const;
 
  private:
-  struct Lane {
-    std::unique_ptr<ModelLane> lane;
-    std::optional<uint64_t> ready_since;  // turn at which it last ran, or came to have work
-    bool draining = false;
-    bool gone = false;
-  };
   struct InFlight {
     struct Row {
       Sequence* sequence = nullptr;
@@ -176,17 +171,12 @@ class Scheduler {
   using Alarm = std::tuple<TimePoint, SequenceId, EndReason>;
 
   Status CheckSpec(const SequenceSpec& spec) const;
-  Status CheckTenantQueue(const SequenceSpec& spec, const Tenant* tenant) const;
-  Status CheckQueue(const SequenceSpec& spec) const;
   Status CheckStart(const Sequence& sequence);
   // A sequence of the tenant furthest above its share of the queue makes way for one of `tenant`.
   void ShedFor(const Tenant* tenant);
   std::optional<TimePoint> PauseAlarm(const Sequence& sequence) const;
   void EndPause(Sequence& sequence);
   void ReleasePaused(StepPlan& plan);
-  int64_t PrefillTokensMax(const ModelLane& lane) const;
-  // Time for `units` of service at the rate so far; nothing while no step was measured.
-  std::optional<Duration> TimeFor(int64_t units) const;
   Sequence* FindLive(SequenceId id);
   ModelLane& LaneOf(const Sequence& sequence);
   std::optional<TimePoint> QueueAlarm(const Sequence& sequence) const;
@@ -198,13 +188,13 @@ class Scheduler {
   // The plan has rows: they are in flight from now on.
   void Start(StepPlan& plan);
   void CommitRow(InFlight::Row& row, const RowResult& result);
-  // Models with work, the one to serve first.
-  std::vector<size_t> LaneOrder();
-  void ServedLane(size_t lane);
 
   const SchedulerOptions options_;
   TenantTable tenants_;
-  std::vector<Lane> lanes_;
+  std::vector<std::unique_ptr<ModelLane>> lanes_;  // [models ever added]
+  DeviceTurn turn_;
+  WaitingBounds waiting_;
+  ServiceRate rate_;
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   std::set<Alarm> alarms_;
   std::set<SequenceId> denied_;                        // leases
@@ -213,25 +203,16 @@ class Scheduler {
   TimePoint now_{};                                    // the latest that was told
   bool draining_ = false;
   bool has_intervals_ = false;  // some class paces its tokens
-  // Service and the time it took, of the last steps: older ones count less.
-  int64_t recent_units_ = 0;
-  int64_t recent_ns_ = 0;
-  uint64_t units_before_ = 0;  // all service when the step in work was begun
+  uint64_t units_before_ = 0;   // all service when the step in work was begun
   std::deque<InFlight> in_flight_;
   std::map<size_t, std::vector<BlockIndex>> checkpoints_;  // of the plan in work, by row
   uint64_t last_id_ = 0;
   uint64_t last_epoch_ = 0;
   uint64_t last_plan_ = 0;
-  int64_t num_never_ran_ = 0;
-  int64_t waiting_prompt_tokens_ = 0;
   uint64_t preemptions_ = 0;
   uint64_t shed_ = 0;
   uint64_t refused_late_ = 0;
   uint64_t recomputed_tokens_ = 0;
-  // Which model holds the device.
-  uint64_t turn_ = 0;
-  size_t current_lane_ = 0;
-  int32_t lane_steps_ = 0;
 };
 
 }  // namespace inferd

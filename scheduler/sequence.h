@@ -55,6 +55,7 @@ class Sequence {
   SequenceState state() const { return state_; }
   bool paused() const { return paused_; }
   TimePoint arrival() const { return arrival_; }
+  int32_t class_order() const { return class_order_; }
 
   std::span<const TokenId> prompt() const { return *spec_.prompt; }
   std::span<const TokenId> output() const { return output_; }
