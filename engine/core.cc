@@ -17,7 +17,13 @@ constexpr Duration kDeadlinePollMax = std::chrono::milliseconds(20);
 SchedulerOptions ForScheduler(const EngineOptions& options) {
   return {.step_tokens_max = options.step_tokens_max,
           .running_max = options.running_max,
-          .waiting_max = options.waiting_max};
+          .waiting_max = options.waiting_max,
+          .waiting_prompt_tokens_max = options.waiting_prompt_tokens_max,
+          .paused_state_max = options.paused_state_max,
+          .paused_max = options.paused_max,
+          .refuses_late = options.refuses_late,
+          .model_steps_max = options.model_steps_max,
+          .classes = options.classes};
 }
 
 std::pair<FinishReason, Status> ForEvent(EndReason reason) {
@@ -51,6 +57,7 @@ Core::Core(
       clock_(clock),
       sink_(sink),
       inbox_(inbox),
+      options_(options),
       scheduler_(ForScheduler(options), MakeWindowedPolicy(options.fairness_window_units)) {}
 
 Status Core::AddModel(LoadedModel model) {
@@ -72,7 +79,13 @@ void Core::Run() {
     if (stop) {
       break;
     }
+    if (options_.observer != nullptr) {
+      options_.observer->BeforePlan(scheduler_);
+    }
     const StepPlan plan = scheduler_.Plan(clock_.Now());
+    if (options_.observer != nullptr) {
+      options_.observer->AfterPlan(scheduler_, plan);
+    }
     for (const Ended& ended : plan.ended) {
       const auto it = owners_.find(ended.id);
       CHECK(it != owners_.end());  // what the engine ended is not told
@@ -80,6 +93,7 @@ void Core::Run() {
       const auto [reason, error] = ForEvent(ended.reason);
       EndChoice(*owner.generation, owner.choice, reason, error);
     }
+    RenewLeases(plan);
     ran_step = !plan.empty();
     if (ran_step) {
       RunStep(plan);
@@ -123,15 +137,21 @@ void Core::Admit(Arrival&& arrival) {
   auto owned =
       MakeGenerationState(arrival.stream, std::move(arrival.request), model, arrival.tokens_max);
   GenerationState& generation = *owned;
+  generation.registration = std::move(arrival.registration);
   generations_.emplace(arrival.stream, std::move(owned));
+  // The first lease is part of what the quota reserved for the request.
+  const std::optional<int64_t> lease =
+      options_.leases != nullptr ? std::optional(options_.lease_tokens) : std::nullopt;
   for (int32_t choice = 0; choice < generation.request.n; ++choice) {
     const StatusOr<SequenceId> id =
         failure_.ok() ? scheduler_.Submit({.model = generation.request.model,
                                            .tenant = generation.request.tenant,
+                                           .service_class = generation.request.service_class,
                                            .prompt = generation.request.prompt,
                                            .prefix = arrival.prefix,
                                            .tokens_max = arrival.tokens_max,
-                                           .deadline = generation.request.deadline},
+                                           .deadline = generation.request.deadline,
+                                           .leased_output_tokens = lease},
                                           clock_.Now())
                       : StatusOr<SequenceId>(failure_);
     if (!id.ok()) {
@@ -185,6 +205,9 @@ void Core::RunStep(const StepPlan& plan) {
   const TimePoint computed = clock_.Now();
   StepResult result = TakeTokens(plan);
   result.duration = computed - begun;
+  if (options_.observer != nullptr) {
+    options_.observer->AfterStep(plan, result.duration);
+  }
   scheduler_.Commit(plan.epoch, result);
 }
 
@@ -194,10 +217,13 @@ void Core::MarkPlanned(const StepPlan& plan) {
     GenerationState& generation = *row_owners_[i].generation;
     GenerationState::Choice& choice =
         generation.choices[static_cast<size_t>(row_owners_[i].choice)];
-    counts_.prompt_tokens +=
+    TokenCounts& tokens = CountsOf(generation);
+    const uint64_t computed =
         choice.first_token.has_value() || plan.rows[i].sequence->num_preemptions() > 0
             ? 0
             : static_cast<uint64_t>(plan.rows[i].n_tokens);
+    counts_.prompt_tokens += computed;
+    tokens.prompt += computed;
     if (choice.first_planned.has_value()) {
       continue;
     }
@@ -205,6 +231,8 @@ void Core::MarkPlanned(const StepPlan& plan) {
     choice.cached_tokens = static_cast<int32_t>(plan.rows[i].sequence->num_cached_tokens());
     counts_.prompt_tokens += static_cast<uint64_t>(choice.cached_tokens);
     counts_.cached_tokens += static_cast<uint64_t>(choice.cached_tokens);
+    tokens.prompt += static_cast<uint64_t>(choice.cached_tokens);
+    tokens.cached += static_cast<uint64_t>(choice.cached_tokens);
     ++newly_started_;
     if (!generation.started) {
       generation.started = true;
@@ -247,6 +275,7 @@ StepResult Core::TakeTokens(const StepPlan& plan) {
     SampledToken& token = sampled_[draw++];
     result.rows[i].token = token.token;
     ++counts_.output_tokens;
+    ++CountsOf(generation).output;
     if (!choice.first_token.has_value()) {
       choice.first_token = now;
     }
@@ -320,6 +349,7 @@ void Core::Publish() {
   if (newly_started_ > 0) {
     inbox_.Started(std::exchange(newly_started_, 0));
   }
+  std::erase_if(events_, [this](const GenerationEvent& event) { return TakeRegistration(event); });
   if (!events_.empty()) {
     sink_.Publish(std::exchange(events_, {}));
   }
@@ -328,6 +358,41 @@ void Core::Publish() {
     inbox_.Finished(stream);
   }
   over_.clear();
+}
+
+bool Core::TakeRegistration(const GenerationEvent& event) {
+  const GenerationState& generation = *generations_.at(event.stream);
+  if (generation.registration == nullptr) {
+    return false;
+  }
+  if (event.last) {
+    const bool computed =
+        event.reason == FinishReason::kStop || event.reason == FinishReason::kLength;
+    generation.registration->set_value(
+        computed           ? OkStatus()
+        : event.error.ok() ? ErrorF(StatusCode::kCancelled, "the engine stopped before it was done")
+                           : event.error);
+  }
+  return true;
+}
+
+void Core::RenewLeases(const StepPlan& plan) {
+  for (const SequenceId id : plan.lease_wanted) {
+    const RowOwner& owner = owners_.at(id);
+    const int64_t granted = options_.leases->Renew({.stream = owner.generation->stream,
+                                                    .choice = owner.choice,
+                                                    .request = owner.generation->request,
+                                                    .output_tokens = options_.lease_tokens});
+    if (granted > 0) {
+      scheduler_.ExtendLease(id, granted);
+    } else {
+      scheduler_.DenyLease(id);
+    }
+  }
+}
+
+Core::TokenCounts& Core::CountsOf(const GenerationState& generation) {
+  return token_counts_[{generation.request.tenant, generation.request.model.value()}];
 }
 
 void Core::UpdateStats() {

@@ -2,9 +2,12 @@
 // step, compute it, tell what came out.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/thread_annotations.h"
@@ -35,9 +38,22 @@ class Core {
   ModelSlot next_slot() const { return ModelSlot(static_cast<uint32_t>(models_.size())); }
   Status AddModel(LoadedModel model);
 
+  // Parked.
+  Status SetTenant(const TenantId& id, const TenantSpec& spec) {
+    return scheduler_.SetTenant(id, spec);
+  }
+  EngineReport Report() const;
+  StatusOr<std::vector<ChoiceReport>> Explain(StreamHandle stream) const;
+
   EngineStats stats() const EXCLUDES(stats_mutex_);
 
  private:
+  // What became of a tenant's tokens on one model, since the start.
+  struct TokenCounts {
+    uint64_t prompt = 0;
+    uint64_t cached = 0;
+    uint64_t output = 0;
+  };
   void TakeMail(Mail&& mail);
   void Admit(Arrival&& arrival);
   void Obey(const Signal& signal);
@@ -55,6 +71,14 @@ class Core {
   // Completes the kFinished event of a choice that is done, and forgets it.
   void Close(GenerationState& generation, int32_t choice, GenerationEvent& event);
   void Publish();
+  // Takes an event of a registration, which nobody outside hears of. False: it is another's.
+  bool TakeRegistration(const GenerationEvent& event);
+  void RenewLeases(const StepPlan& plan);
+  TokenCounts& CountsOf(const GenerationState& generation);
+  void CountSequence(const Sequence& sequence, TenantLoad& load) const;
+  ChoiceReport ReportOf(const GenerationState& generation, int32_t choice) const;
+  std::vector<ChoiceReport::Ahead> FlowsAhead(const Sequence& sequence) const;
+  int64_t BlocksAvailable(ModelSlot model) const;
   void UpdateStats();
   std::optional<Duration> TimeToWait(bool ran_step) const;
 
@@ -63,6 +87,7 @@ class Core {
   const Clock& clock_;
   EventSink& sink_;
   Inbox& inbox_;
+  const EngineOptions options_;
 
   // Core thread.
   Scheduler scheduler_;
@@ -77,6 +102,8 @@ class Core {
   std::vector<StreamHandle> over_;       // streams that this step ended
   int64_t newly_started_ = 0;            // choices that stopped waiting in this step
   EngineStats counts_;
+  // By tenant and slot: at most the tenants that the scheduler knows, for each model.
+  std::map<std::pair<TenantId, uint32_t>, TokenCounts> token_counts_;
 
   mutable Mutex stats_mutex_;
   EngineStats published_ GUARDED_BY(stats_mutex_);

@@ -1,6 +1,6 @@
 #include "engine/engine.h"
 
-#include <algorithm>
+#include <future>
 #include <thread>
 #include <utility>
 
@@ -13,6 +13,7 @@
 
 namespace inferd {
 
+using engine_internal::Arrival;
 using engine_internal::Core;
 using engine_internal::Inbox;
 using engine_internal::LoadedModel;
@@ -38,11 +39,13 @@ class Engine::Impl {
 
   StatusOr<std::shared_ptr<const ResidentModel>> LoadModel(const std::string& name,
                                                            const Digest& digest,
-                                                           const ModelFile& file)
+                                                           const ModelFile& file,
+                                                           int64_t reserved_blocks)
       EXCLUDES(load_mutex_, models_mutex_) {
     MutexLock lock(load_mutex_);
     inbox_.Park();
-    StatusOr<std::shared_ptr<const ResidentModel>> model = LoadParked(name, digest, file);
+    StatusOr<std::shared_ptr<const ResidentModel>> model =
+        LoadParked(name, digest, file, reserved_blocks);
     inbox_.Unpark();
     return model;
   }
@@ -56,38 +59,134 @@ class Engine::Impl {
   }
 
   StatusOr<StreamHandle> Submit(GenerationRequest request) EXCLUDES(models_mutex_) {
-    std::shared_ptr<const ResidentModel> model;
-    {
-      MutexLock lock(models_mutex_);
-      if (request.model.value() >= models_.size()) {
-        return ErrorF(
-            StatusCode::kNotFound, "no model in slot %d of this engine", request.model.value());
-      }
-      model = models_[request.model.value()];
+    ASSIGN_OR_RETURN(const Served served, Find(request.model));
+    ASSIGN_OR_RETURN(const int64_t tokens_max, Check(request, *served.model));
+    Arrival arrival;
+    if (options_.prefix_cache) {
+      arrival.prefix =
+          engine_internal::MakePrefix(request, *served.model, served.public_blocks > 0);
     }
-    ASSIGN_OR_RETURN(const int64_t tokens_max,
-                     engine_internal::CheckRequest(request, *model, clock_.Now()));
-    std::shared_ptr<const PromptPrefix> prefix =
-        options_.prefix_cache ? engine_internal::MakePrefix(request, *model) : nullptr;
-    return inbox_.Push(std::move(request), tokens_max, std::move(prefix));
+    arrival.request = std::move(request);
+    arrival.tokens_max = tokens_max;
+    return inbox_.Push(std::move(arrival));
+  }
+
+  // One sequence of the prompt's whole blocks, on the operator's account.
+  Status RegisterPublicPrefix(ModelSlot slot, const std::vector<TokenId>& prompt)
+      EXCLUDES(models_mutex_) {
+    const int64_t blocks = static_cast<int64_t>(prompt.size()) / kBlockTokens;
+    if (blocks == 0 || !options_.prefix_cache) {
+      return ErrorF(StatusCode::kInvalidArgument,
+                    "a public prefix of %d tokens: only whole blocks of %d tokens are kept, and "
+                    "only with a prefix cache",
+                    prompt.size(),
+                    kBlockTokens);
+    }
+    if (!inbox_.core_runs()) {
+      return ErrorF(StatusCode::kFailedPrecondition, "the engine does not run yet");
+    }
+    GenerationRequest request;
+    request.tenant = TenantId(std::string(kOperatorTenant));
+    request.model = slot;
+    request.prompt = std::make_shared<const std::vector<TokenId>>(
+        prompt.begin(), prompt.begin() + blocks * kBlockTokens);
+    request.stopping.max_tokens = 1;
+    request.want_text = false;
+    request.arrival = clock_.Now();
+    ASSIGN_OR_RETURN(const Served served, ReservePublic(slot, blocks));
+    const Status computed = Compute(std::move(request), *served.model);
+    if (!computed.ok()) {
+      MutexLock lock(models_mutex_);
+      models_[slot.value()].public_blocks -= blocks;
+    }
+    return computed;
+  }
+
+  // Calls look(core) between two steps.
+  template <typename Look>
+  auto Between(const Look& look) EXCLUDES(load_mutex_) {
+    MutexLock lock(load_mutex_);
+    inbox_.Park();
+    auto seen = look(core_);
+    inbox_.Unpark();
+    return seen;
   }
 
   Inbox& inbox() { return inbox_; }
   EngineStats stats() const { return core_.stats(); }
 
  private:
+  struct Served {
+    std::shared_ptr<const ResidentModel> model;  // shared with whoever has a request of it
+    int64_t reserved_blocks = 0;                 // of every group: no request counts on them
+    int64_t public_blocks = 0;                   // of them, pinned
+  };
+
   StatusOr<std::shared_ptr<const ResidentModel>> LoadParked(const std::string& name,
                                                             const Digest& digest,
-                                                            const ModelFile& file)
+                                                            const ModelFile& file,
+                                                            int64_t reserved_blocks)
       EXCLUDES(models_mutex_) {
-    ASSIGN_OR_RETURN(
-        LoadedModel loaded,
-        engine_internal::Load(device_, options_, name, digest, file, core_.next_slot()));
+    ASSIGN_OR_RETURN(LoadedModel loaded,
+                     engine_internal::Load(device_,
+                                           options_,
+                                           {.name = name,
+                                            .digest = digest,
+                                            .slot = core_.next_slot(),
+                                            .reserved_blocks = reserved_blocks},
+                                           file));
     std::shared_ptr<const ResidentModel> resident = loaded.resident;
     RETURN_IF_ERROR(core_.AddModel(std::move(loaded)));
     MutexLock lock(models_mutex_);
-    models_.push_back(resident);
+    models_.push_back({.model = resident, .reserved_blocks = reserved_blocks});
     return resident;
+  }
+
+  StatusOr<Served> Find(ModelSlot slot) EXCLUDES(models_mutex_) {
+    MutexLock lock(models_mutex_);
+    if (slot.value() >= models_.size()) {
+      return ErrorF(StatusCode::kNotFound, "no model in slot %d of this engine", slot.value());
+    }
+    return models_[slot.value()];
+  }
+
+  StatusOr<Served> ReservePublic(ModelSlot slot, int64_t blocks) EXCLUDES(models_mutex_) {
+    RETURN_IF_ERROR(Find(slot).status());
+    MutexLock lock(models_mutex_);
+    Served& served = models_[slot.value()];
+    if (served.public_blocks + blocks > served.reserved_blocks) {
+      return ErrorF(StatusCode::kResourceExhausted,
+                    "a public prefix of %d blocks: model %s has %d set aside, %d are taken",
+                    blocks,
+                    served.model->name,
+                    served.reserved_blocks,
+                    served.public_blocks);
+    }
+    served.public_blocks += blocks;
+    return served;
+  }
+
+  // Runs a registration to its end.
+  Status Compute(GenerationRequest request, const ResidentModel& model) {
+    Arrival arrival;
+    ASSIGN_OR_RETURN(arrival.tokens_max, Check(request, model));
+    arrival.prefix = engine_internal::MakePublicPrefix(*request.prompt, model);
+    arrival.request = std::move(request);
+    arrival.registration = std::make_shared<std::promise<Status>>();
+    std::future<Status> done = arrival.registration->get_future();
+    RETURN_IF_ERROR(inbox_.Push(std::move(arrival)).status());
+    return done.get();
+  }
+
+  StatusOr<int64_t> Check(const GenerationRequest& request, const ResidentModel& model) const {
+    if (request.service_class < 0 ||
+        static_cast<size_t>(request.service_class) >= options_.classes.size()) {
+      return ErrorF(StatusCode::kInvalidArgument,
+                    "service_class: %d, there are %d",
+                    request.service_class,
+                    options_.classes.size());
+    }
+    return engine_internal::CheckRequest(request, model, clock_.Now());
   }
 
   // Constant after construction.
@@ -97,7 +196,7 @@ class Engine::Impl {
 
   Mutex load_mutex_;  // one load at a time
   Mutex models_mutex_;
-  std::vector<std::shared_ptr<const ResidentModel>> models_ GUARDED_BY(models_mutex_);  // by slot
+  std::vector<Served> models_ GUARDED_BY(models_mutex_);  // by slot
   Inbox inbox_;
   Core core_;
   std::thread thread_;
@@ -110,8 +209,9 @@ Engine::~Engine() = default;
 
 StatusOr<std::shared_ptr<const ResidentModel>> Engine::LoadModel(const std::string& name,
                                                                  const Digest& digest,
-                                                                 const ModelFile& file) {
-  return impl_->LoadModel(name, digest, file);
+                                                                 const ModelFile& file,
+                                                                 int64_t reserved_blocks) {
+  return impl_->LoadModel(name, digest, file, reserved_blocks);
 }
 
 void Engine::Start() { impl_->Start(); }
@@ -125,6 +225,18 @@ void Engine::Pause(StreamHandle stream) { impl_->inbox().SetPaused(stream, true)
 void Engine::Resume(StreamHandle stream) { impl_->inbox().SetPaused(stream, false); }
 void Engine::Drain() { impl_->inbox().Drain(); }
 bool Engine::idle() const { return impl_->inbox().idle(); }
+Status Engine::SetTenant(const TenantId& id, const TenantSpec& spec) {
+  return impl_->Between([&](Core& core) { return core.SetTenant(id, spec); });
+}
+Status Engine::RegisterPublicPrefix(ModelSlot model, const std::vector<TokenId>& prompt) {
+  return impl_->RegisterPublicPrefix(model, prompt);
+}
+EngineReport Engine::Report() {
+  return impl_->Between([](Core& core) { return core.Report(); });
+}
+StatusOr<std::vector<ChoiceReport>> Engine::Explain(StreamHandle stream) {
+  return impl_->Between([&](Core& core) { return core.Explain(stream); });
+}
 EngineStats Engine::stats() const { return impl_->stats(); }
 
 }  // namespace inferd

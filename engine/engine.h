@@ -11,6 +11,8 @@
 #include "backend/device.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "engine/engine_options.h"
+#include "engine/engine_report.h"
 #include "engine/generation.h"
 #include "model/model_config.h"
 #include "text/chat_template.h"
@@ -19,19 +21,6 @@
 namespace inferd {
 
 class ModelFile;
-
-struct EngineOptions {
-  int32_t step_tokens_max = 512;  // token budget of a step; more: longer steps, faster prefill
-  int32_t running_max = 256;      // sequences of one model that hold KV at once
-  int32_t waiting_max = 1024;     // choices that never ran yet; beyond: kUnavailable
-  int64_t kv_bytes = int64_t{1} << 30;  // KV of one model
-  // How far tenants that wait may drift apart, in service units by weight (a prompt token is one,
-  // an output token two): scheduler/service_policy.h. More: fewer preemptions, longer unfairness.
-  int64_t fairness_window_units = 8192;
-  // KV of prompts is kept while nobody needs its memory, and found again by requests of the same
-  // tenant that begin alike.
-  bool prefix_cache = true;
-};
 
 // What everyone may know of a resident model. Immutable; shared with request threads, which may
 // outlive its residence.
@@ -56,20 +45,8 @@ struct ResidentModel {
   ModelSlot slot;
 };
 
-// Counters and gauges, read by any thread.
-struct EngineStats {
-  uint64_t steps = 0;
-  uint64_t prompt_tokens = 0;
-  uint64_t cached_tokens = 0;  // of prompt_tokens, not computed but found
-  uint64_t output_tokens = 0;
-  uint64_t preemptions = 0;
-  int64_t running = 0;
-  int64_t waiting = 0;
-  int64_t kv_blocks_used = 0;    // by requests
-  int64_t kv_blocks_cached = 0;  // by nobody, but worth keeping
-  int64_t kv_blocks_total = 0;
-  TimePoint last_step{};  // for health: work queued and no step for long means wedged
-};
+// On whose account public prefixes are computed; no caller's tenant.
+inline constexpr char kOperatorTenant[] = "_operator";
 
 class Engine {
  public:
@@ -81,10 +58,22 @@ class Engine {
 
   // Packs the model on the device and makes it servable. Before Start(), or while running (the
   // core thread then pauses between two steps).
+  // `reserved_blocks`: units of every state group that requests cannot count on: the tenants'
+  // guarantees and public prefixes. No request is taken that would not fit beside them.
   StatusOr<std::shared_ptr<const ResidentModel>> LoadModel(const std::string& name,
                                                            const Digest& digest,
-                                                           const ModelFile& file);
+                                                           const ModelFile& file,
+                                                           int64_t reserved_blocks = 0);
   void Start();
+
+  // What the tenant may have from now on: weight and limits (scheduler/service.h).
+  // kInvalidArgument for a weight out of range. Thread-safe; waits for the step in work.
+  Status SetTenant(const TenantId& id, const TenantSpec& spec);
+  // Computes the prompt's whole blocks and keeps them for every tenant of this device, for as long
+  // as the model is resident. Blocks until they are computed: not before Start(), not on the core
+  // thread. kInvalidArgument for a prompt shorter than one block, kResourceExhausted for more
+  // blocks than LoadModel set aside, else as Submit.
+  Status RegisterPublicPrefix(ModelSlot model, const std::vector<TokenId>& prompt);
 
   // Checks and queues. kInvalidArgument names the field; kResourceExhausted if the KV pool can
   // never hold it; kUnavailable when the queue is full, the engine drains or the device is lost;
@@ -101,6 +90,11 @@ class Engine {
   void Drain();
   bool idle() const;  // nothing queued or running
   EngineStats stats() const;
+  // Who has what, and why a request waits; what it says of others is for operators alone.
+  // Thread-safe; each waits for the step in work and holds up the next while it looks. Not from
+  // the sink. Explain: one report a choice that has not ended; kNotFound if there is none.
+  EngineReport Report();
+  StatusOr<std::vector<ChoiceReport>> Explain(StreamHandle stream);
 
  private:
   class Impl;

@@ -47,6 +47,7 @@ struct GenerationRequest {
   SamplingParams sampling;
   StoppingParams stopping;
   int32_t n = 1;
+  int32_t service_class = 0;  // index into EngineOptions::classes
   TimePoint arrival{};
   std::optional<TimePoint> deadline;
   bool want_text = true;

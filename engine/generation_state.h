@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -68,6 +69,8 @@ struct GenerationState {
   std::vector<Choice> choices;
   int32_t num_open = 0;  // choices that are not done
   bool started = false;  // kStarted is out
+  // Of a public prefix: told when it is computed; its events stay inside.
+  std::shared_ptr<std::promise<Status>> registration;
 };
 
 // With one choice for each of request.n, none submitted yet.

@@ -4,9 +4,7 @@
 
 namespace inferd::engine_internal {
 
-StatusOr<StreamHandle> Inbox::Push(GenerationRequest request,
-                                   int64_t tokens_max,
-                                   std::shared_ptr<const PromptPrefix> prefix) {
+StatusOr<StreamHandle> Inbox::Push(Arrival arrival) {
   MutexLock lock(mutex_);
   if (!failure_.ok()) {
     return failure_;
@@ -14,16 +12,14 @@ StatusOr<StreamHandle> Inbox::Push(GenerationRequest request,
   if (draining_ || stopping_) {
     return ErrorF(StatusCode::kUnavailable, "the engine drains: no new requests");
   }
-  if (waiting_ + request.n > waiting_max_) {
+  if (waiting_ + arrival.request.n > waiting_max_) {
     return ErrorF(StatusCode::kUnavailable, "the queue is full: %d choices wait", waiting_);
   }
-  waiting_ += request.n;
+  waiting_ += arrival.request.n;
   const StreamHandle stream = ++last_stream_;
   live_.emplace(stream, Live{});
-  arrivals_.push_back({.stream = stream,
-                       .request = std::move(request),
-                       .tokens_max = tokens_max,
-                       .prefix = std::move(prefix)});
+  arrival.stream = stream;
+  arrivals_.push_back(std::move(arrival));
   for_core_.notify_one();
   return stream;
 }
@@ -62,6 +58,11 @@ void Inbox::Stop() {
   MutexLock lock(mutex_);
   stopping_ = true;
   for_core_.notify_one();
+}
+
+bool Inbox::core_runs() const {
+  MutexLock lock(mutex_);
+  return core_runs_;
 }
 
 bool Inbox::idle() const {

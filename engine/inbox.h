@@ -3,7 +3,9 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <future>
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -17,10 +19,12 @@ namespace inferd::engine_internal {
 
 // A request that passed the door's checks.
 struct Arrival {
-  StreamHandle stream = 0;
+  StreamHandle stream = 0;  // set by Push
   GenerationRequest request;
   int64_t tokens_max = 0;                      // prompt and output together
   std::shared_ptr<const PromptPrefix> prefix;  // shared by the request's choices; may be nullptr
+  // Set for a public prefix; shared with the caller, who may have given up on it.
+  std::shared_ptr<std::promise<Status>> registration;
 };
 
 // The latest wishes for one stream.
@@ -43,14 +47,13 @@ class Inbox {
   explicit Inbox(int64_t waiting_max) : waiting_max_(waiting_max) {}
 
   // Any thread. kUnavailable when full, draining, stopped or failed.
-  StatusOr<StreamHandle> Push(GenerationRequest request,
-                              int64_t tokens_max,
-                              std::shared_ptr<const PromptPrefix> prefix) EXCLUDES(mutex_);
+  StatusOr<StreamHandle> Push(Arrival arrival) EXCLUDES(mutex_);
   // Streams that are not live are ignored.
   void Cancel(StreamHandle stream) EXCLUDES(mutex_);
   void SetPaused(StreamHandle stream, bool paused) EXCLUDES(mutex_);
   void Drain() EXCLUDES(mutex_);
   void Stop() EXCLUDES(mutex_);
+  bool core_runs() const EXCLUDES(mutex_);
   bool idle() const EXCLUDES(mutex_);  // no stream is live
   int64_t num_waiting() const EXCLUDES(mutex_);
 

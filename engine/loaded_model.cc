@@ -59,6 +59,21 @@ Status AddText(const VocabularySpec& vocabulary, const std::string& name, Reside
   return OkStatus();
 }
 
+StatusOr<std::vector<int64_t>> UnitsLeft(const std::vector<int64_t>& units, int64_t reserved) {
+  std::vector<int64_t> left;
+  for (const int64_t pool : units) {
+    if (pool <= reserved) {
+      return ErrorF(StatusCode::kResourceExhausted,
+                    "guarantees and public prefixes take %d KV blocks of a pool of %d; raise "
+                    "kv_cache.bytes_max or lower them",
+                    reserved,
+                    pool);
+    }
+    left.push_back(pool - reserved);
+  }
+  return left;
+}
+
 }  // namespace
 
 StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
@@ -109,22 +124,29 @@ StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
 
 StatusOr<LoadedModel> Load(Device& device,
                            const EngineOptions& options,
-                           const std::string& name,
-                           const Digest& digest,
-                           const ModelFile& file,
-                           ModelSlot slot) {
+                           const LoadRequest& request,
+                           const ModelFile& file) {
   LoadedModel loaded;
   auto model = std::make_shared<ResidentModel>();
-  model->name = name;
-  model->digest = digest;
+  model->name = request.name;
+  model->digest = request.digest;
   model->path = file.path();
   model->config = file.config();
   model->file_bytes = static_cast<int64_t>(file.size_bytes());
   model->quantization = MainQuantization(file.gguf());
-  model->slot = slot;
-  RETURN_IF_ERROR(AddText(file.vocabulary(), name, *model));
+  model->slot = request.slot;
+  RETURN_IF_ERROR(AddText(file.vocabulary(), request.name, *model));
   ASSIGN_OR_RETURN(loaded.units, StateUnits(device, file.config(), options));
-  model->kv_tokens_max = TokensMaxFor(file.config().geometry, loaded.units);
+  ASSIGN_OR_RETURN(const std::vector<int64_t> for_requests,
+                   UnitsLeft(loaded.units, request.reserved_blocks));
+  model->kv_tokens_max = TokensMaxFor(file.config().geometry, for_requests);
+  if (model->kv_tokens_max < 2) {
+    return ErrorF(
+        StatusCode::kResourceExhausted,
+        "guarantees and public prefixes take %d KV blocks and leave no room for a request; "
+        "raise kv_cache.bytes_max or lower them",
+        request.reserved_blocks);
+  }
   ASSIGN_OR_RETURN(loaded.transformer,
                    Transformer::Load(
                        device,

@@ -25,13 +25,17 @@ StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
                                           const ModelConfig& config,
                                           const EngineOptions& options);
 
+struct LoadRequest {
+  std::string name;
+  Digest digest;
+  ModelSlot slot;
+  int64_t reserved_blocks = 0;  // of every state group: no request counts on them
+};
 // Packs the weights, allocates state, makes the tokenizer and the template. Nobody else uses the
-// device meanwhile.
+// device meanwhile. kResourceExhausted if what is reserved leaves no room for requests.
 StatusOr<LoadedModel> Load(Device& device,
                            const EngineOptions& options,
-                           const std::string& name,
-                           const Digest& digest,
-                           const ModelFile& file,
-                           ModelSlot slot);
+                           const LoadRequest& request,
+                           const ModelFile& file);
 
 }  // namespace inferd::engine_internal

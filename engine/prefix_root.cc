@@ -25,6 +25,11 @@ void Add(Sha256& hash, std::string_view name, std::string_view value) {
   }
 }
 
+void AddModel(Sha256& hash, const ResidentModel& model) {
+  Add(hash, "model", AsText(model.digest));
+  Add(hash, "numerics", AsText(model.numerics_id));
+}
+
 }  // namespace
 
 Digest PrefixRoot(std::string_view tenant, std::string_view scope, const ResidentModel& model) {
@@ -32,19 +37,39 @@ Digest PrefixRoot(std::string_view tenant, std::string_view scope, const Residen
   Add(hash, "inferd", "prefix root v1");
   Add(hash, "tenant", tenant);
   Add(hash, "scope", scope);
-  Add(hash, "model", AsText(model.digest));
-  Add(hash, "numerics", AsText(model.numerics_id));
+  AddModel(hash, model);
+  return hash.Finish();
+}
+
+// No tenant's root: the fields differ.
+Digest PublicRoot(const ResidentModel& model) {
+  Sha256 hash;
+  Add(hash, "inferd", "public prefix root v1");
+  AddModel(hash, model);
   return hash.Finish();
 }
 
 std::shared_ptr<const PromptPrefix> MakePrefix(const GenerationRequest& request,
-                                               const ResidentModel& model) {
+                                               const ResidentModel& model,
+                                               bool has_public) {
   if (!request.use_prefix_cache) {
     return nullptr;
   }
   auto prefix = std::make_shared<PromptPrefix>();
   prefix->root = PrefixRoot(request.tenant.value(), request.prefix_scope, model);
   prefix->keys = ChainKeys(prefix->root, *request.prompt);
+  if (has_public) {
+    prefix->public_keys = ChainKeys(PublicRoot(model), *request.prompt);
+  }
+  return prefix;
+}
+
+std::shared_ptr<const PromptPrefix> MakePublicPrefix(const std::vector<TokenId>& prompt,
+                                                     const ResidentModel& model) {
+  auto prefix = std::make_shared<PromptPrefix>();
+  prefix->root = PublicRoot(model);
+  prefix->keys = ChainKeys(prefix->root, prompt);
+  prefix->registers_public = true;
   return prefix;
 }
 
