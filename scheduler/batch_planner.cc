@@ -6,6 +6,12 @@
 #include "base/check.h"
 
 namespace inferd {
+namespace {
+
+constexpr size_t kPrefetchAhead = 8;  // sequences
+constexpr size_t kCacheLineBytes = 64;
+
+}  // namespace
 
 int64_t BatchPlanner::PrefillTokensMax() const {
   const StepTimeModel& time = lane_.spec().step_time;
@@ -64,7 +70,15 @@ void BatchPlanner::Fill(bool serve_over_served) {
 void BatchPlanner::GrantResidents(bool over_served) {
   const uint64_t floor = tenants_.Floor();
   prefills_.clear();
-  for (Sequence* sequence : lane_.running()) {  // Preempt changes states, not this order
+  const std::span<Sequence* const> running = lane_.running();
+  for (size_t i = 0; i < running.size(); ++i) {  // Preempt changes states, not this order
+    // The sequences are far apart in memory: fetch ahead what the next ones are asked.
+    if (i + kPrefetchAhead < running.size()) {
+      const char* ahead = reinterpret_cast<const char*>(running[i + kPrefetchAhead]);
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + kCacheLineBytes);
+    }
+    Sequence* sequence = running[i];
     if (sequence->state_ != SequenceState::kRunning || !sequence->plannable() ||
         sequence->granted_in_ == limits_.plan_id) {
       continue;

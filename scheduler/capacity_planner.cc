@@ -10,14 +10,13 @@ CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const 
   using Order = std::tuple<TimePoint, uint64_t, FlowIndex>;
   Sequence* best = nullptr;
   Order best_order(TimePoint::max(), ServicePolicy::kNoWindow, 0);
+  const std::span<const uint64_t> keys = tenants_.backlogged_keys();
   for (FlowIndex flow = 0; flow < lane_.num_queues(); ++flow) {
-    const Flow& account = tenants_.flow(flow);
-    if (!account.backlogged() || lane_.queue(flow).empty() ||
-        tenants_.above_window(account.key, floor) != over_served) {
-      continue;
-    }
+    const uint64_t key = keys[flow];
     // Without deadlines the key alone decides, and the queue need not be looked at.
-    if (best != nullptr && !lane_.any_due() && account.key >= std::get<uint64_t>(best_order)) {
+    if (key == ServicePolicy::kNoWindow ||
+        (!lane_.any_due() && key >= std::get<uint64_t>(best_order)) ||
+        tenants_.above_window(key, floor) != over_served || lane_.queue(flow).empty()) {
       continue;
     }
     Sequence* head = HeadOf(flow);
@@ -25,7 +24,7 @@ CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const 
       continue;
     }
     const bool in_window = tenants_.in_reorder_window(flow, floor);
-    const Order order(in_window ? head->first_token_due_ : TimePoint::max(), account.key, flow);
+    const Order order(in_window ? head->first_token_due_ : TimePoint::max(), key, flow);
     if (best == nullptr || order < best_order) {
       best = head;
       best_order = order;
@@ -80,6 +79,9 @@ bool CapacityPlanner::MakeRoomToAdmit(const Sequence& sequence, bool alone) {
   };
   if (enough()) {
     return true;
+  }
+  if (lane_.num_paused_running() == 0 && !tenants_.AnyResidentOverServed(floor)) {
+    return false;
   }
   for (const Sequence* victim : lane_.running()) {
     if (MayYield(*victim, floor)) {

@@ -60,6 +60,7 @@ void ModelLane::Remove(Sequence& sequence) {
   } else {
     std::erase(running_, &sequence);
     --num_running_;
+    num_paused_running_ -= sequence.paused_ ? 1 : 0;
     store_.Release(sequence);
     tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
   }
@@ -77,6 +78,8 @@ void ModelLane::SetPaused(Sequence& sequence, bool paused) {
   sequence.paused_ = paused;
   if (waits) {
     Wait(sequence);
+  } else {
+    num_paused_running_ += paused ? 1 : -1;
   }
 }
 
@@ -142,6 +145,7 @@ void ModelLane::Admit(Sequence& sequence) {
       });
   running_.insert(place, &sequence);
   ++num_running_;
+  CHECK(!sequence.paused_);
   tenants_.AddResident(*sequence.tenant_, sequence.flow_);
 }
 
@@ -152,6 +156,7 @@ void ModelLane::Preempt(Sequence& sequence) {
   sequence.preempted_ = true;
   ++sequence.preemptions_;
   --num_running_;
+  num_paused_running_ -= sequence.paused_ ? 1 : 0;
   tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
   Wait(sequence);
 }
@@ -218,7 +223,10 @@ Status ModelLane::CheckIntegrity(std::span<const std::vector<BlockIndex>> checkp
     }
   }
   if (static_cast<int64_t>(waiting) != num_waiting_ ||
-      static_cast<int64_t>(running_.size()) != num_running_) {
+      static_cast<int64_t>(running_.size()) != num_running_ ||
+      std::count_if(running_.begin(), running_.end(), [](const Sequence* sequence) {
+        return sequence->paused_;
+      }) != num_paused_running_) {
     return ErrorF(StatusCode::kInternal, "counts of running or waiting sequences are off");
   }
   const std::vector<const Sequence*> residents(running_.begin(), running_.end());

@@ -84,6 +84,7 @@ class ModelLane {
   // Some sequence that waits has a first-token deadline.
   bool any_due() const { return num_due_ > 0; }
   int64_t num_running() const { return num_running_; }
+  int64_t num_paused_running() const { return num_paused_running_; }
   int64_t num_waiting() const { return num_waiting_; }
 
   // Some sequence could get tokens now, units permitting.
@@ -110,6 +111,7 @@ class ModelLane {
   std::vector<Queue> queues_;              // by flow
   std::map<SequenceId, Sequence*> aside_;  // waiting, but not to be admitted: paused or no weights
   int64_t num_running_ = 0;
+  int64_t num_paused_running_ = 0;
   int64_t num_waiting_ = 0;
   int64_t num_due_ = 0;
 };

@@ -14,7 +14,7 @@ size_t PrefixCache::DigestHash::operator()(const Digest& digest) const {
 }
 
 PrefixCache::PrefixCache(const ModelGeometry& geometry, std::vector<KvBlockPool>& pools)
-    : geometry_(geometry), pools_(pools), orders_(pools.size()), evictable_(pools.size(), 0) {
+    : geometry_(geometry), pools_(pools), orders_(pools.size()), all_(pools.size()) {
   for (const KvBlockPool& pool : pools) {
     by_unit_.emplace_back(static_cast<size_t>(pool.capacity()), kNone);
   }
@@ -171,7 +171,12 @@ void PrefixCache::Append(size_t group, EntryIndex index) {
   order.newest = index;
   order.oldest_since = std::min(order.oldest_since, unit.idle_since);
   ++order.evictable;
-  ++evictable_[group];
+  AllDomains& all = all_[group];
+  unit.older_of_all = all.newest;
+  unit.newer_of_all = kNone;
+  (all.newest == kNone ? all.oldest : entries_[all.newest].units[group].newer_of_all) = index;
+  all.newest = index;
+  ++all.evictable;
 }
 
 void PrefixCache::Unlink(size_t group, EntryIndex index) {
@@ -184,7 +189,15 @@ void PrefixCache::Unlink(size_t group, EntryIndex index) {
   order.oldest_since =
       order.oldest == kNone ? ~uint64_t{0} : entries_[order.oldest].units[group].idle_since;
   --order.evictable;
-  --evictable_[group];
+  AllDomains& all = all_[group];
+  (unit.older_of_all == kNone ? all.oldest
+                              : entries_[unit.older_of_all].units[group].newer_of_all) =
+      unit.newer_of_all;
+  (unit.newer_of_all == kNone ? all.newest
+                              : entries_[unit.newer_of_all].units[group].older_of_all) =
+      unit.older_of_all;
+  unit.older_of_all = unit.newer_of_all = kNone;
+  --all.evictable;
 }
 
 int64_t PrefixCache::EvictableOf(DomainIndex index, size_t group, bool own) const {
@@ -195,7 +208,7 @@ int64_t PrefixCache::EvictableOf(DomainIndex index, size_t group, bool own) cons
 
 int64_t PrefixCache::evictable(size_t group, DomainIndex domain) const {
   if (guarantees_ == 0) {
-    return evictable_[group];
+    return all_[group].evictable;
   }
   int64_t units = 0;
   for (DomainIndex i = 0; i < domains_.size(); ++i) {
@@ -205,12 +218,17 @@ int64_t PrefixCache::evictable(size_t group, DomainIndex domain) const {
 }
 
 void PrefixCache::EvictOne(size_t group, DomainIndex domain) {
+  if (guarantees_ == 0) {
+    CHECK(all_[group].oldest != kNone);
+    ++stats_.evictions;
+    DropUnit(group, all_[group].oldest);
+    return;
+  }
   const std::vector<Order>& orders = orders_[group];
   DomainIndex from = kNoDomain;
   uint64_t since = ~uint64_t{0};
   for (DomainIndex i = 0; i < orders.size(); ++i) {
-    if (orders[i].oldest_since < since &&
-        (guarantees_ == 0 || EvictableOf(i, group, i == domain) > 0)) {
+    if (orders[i].oldest_since < since && EvictableOf(i, group, i == domain) > 0) {
       since = orders[i].oldest_since;
       from = i;
     }
@@ -309,7 +327,13 @@ Status PrefixCache::CheckIntegrity() const {
       evictable[g] += unit.idle_since != 0 ? 1 : 0;
     }
   }
-  if (evictable != evictable_) {
+  const bool counted =
+      std::equal(evictable.begin(),
+                 evictable.end(),
+                 all_.begin(),
+                 all_.end(),
+                 [](int64_t units, const AllDomains& all) { return units == all.evictable; });
+  if (!counted) {
     return ErrorF(StatusCode::kInternal, "the cache's counts of evictable units are off");
   }
   return OkStatus();

@@ -77,7 +77,7 @@ class PrefixCache {
   void OnGivenBack(size_t group, BlockIndex unit);
 
   // Units of the group that nobody but the cache holds, pinned ones not counted.
-  int64_t idle(size_t group) const { return evictable_[group]; }
+  int64_t idle(size_t group) const { return all_[group].evictable; }
   // Units of the group that could be evicted on behalf of `domain`.
   int64_t evictable(size_t group, DomainIndex domain) const;
   // Evicts one unit of the group; there is one.
@@ -100,6 +100,8 @@ class PrefixCache {
     BlockIndex index = kNoBlock;
     EntryIndex older = kNone;  // in the domain's order of eviction, if it is in it
     EntryIndex newer = kNone;
+    EntryIndex older_of_all = kNone;  // the same over all domains
+    EntryIndex newer_of_all = kNone;
     uint64_t idle_since = 0;  // 0: someone holds it
   };
   struct Entry {
@@ -145,10 +147,16 @@ class PrefixCache {
   std::vector<std::vector<EntryIndex>> by_unit_;               // [groups][unit]
   std::map<Digest, DomainIndex> domains_by_root_;
   std::vector<Domain> domains_;
-  std::vector<std::vector<Order>> orders_;  // [groups][domain]: EvictOne scans one group's
+  std::vector<std::vector<Order>>
+      orders_;  // [groups][domain]: with guarantees EvictOne scans one group's
   std::vector<DomainIndex> free_domains_;
-  std::vector<int64_t> evictable_;  // [groups] over all domains
-  int64_t guarantees_ = 0;          // domains that have one
+  struct AllDomains {
+    EntryIndex oldest = kNone;
+    EntryIndex newest = kNone;
+    int64_t evictable = 0;
+  };
+  std::vector<AllDomains> all_;  // [groups]
+  int64_t guarantees_ = 0;       // domains that have one
   uint64_t tick_ = 0;
   PrefixCacheStats stats_;
 };

@@ -130,7 +130,6 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
     sequence.first_token_due_ = now + *service.first_token;
   }
   sequence.token_interval_ = service.token_interval;
-  sequence.leased_output_tokens_ = sequence.spec().leased_output_tokens.value_or(0);
   sequence.tenant_ = &tenant;
   sequence.flow_ = tenants_.FlowOf(tenant, sequence.spec().service_class);
   if (options_.refuses_late) {
@@ -280,7 +279,7 @@ void Scheduler::Start(StepPlan& plan) {
       sequence.started_ = true;
       StopCountingAsWaiting(sequence);
     }
-    if (sequence.spec().leased_output_tokens.has_value() && !sequence.lease_asked_ &&
+    if (sequence.leased_output_tokens_ != kUnlimited && !sequence.lease_asked_ &&
         2 * static_cast<int64_t>(sequence.output_.size() + 1) >= sequence.leased_output_tokens_) {
       sequence.lease_asked_ = true;
       plan.lease_wanted.push_back(sequence.id());
@@ -356,7 +355,7 @@ void Scheduler::Finish(Sequence& sequence) {
   }
   if (sequence.in_flight()) {
     sequence.state_ = SequenceState::kFinished;
-    sequence.paused_ = true;  // no grants
+    LaneOf(sequence).SetPaused(sequence, true);  // no grants
     return;
   }
   LaneOf(sequence).Remove(sequence);
@@ -394,7 +393,8 @@ void Scheduler::EndPause(Sequence& sequence) {
 }
 
 void Scheduler::ExtendLease(SequenceId id, int64_t output_tokens) {
-  if (Sequence* sequence = FindLive(id); sequence != nullptr && output_tokens > 0) {
+  if (Sequence* sequence = FindLive(id);
+      sequence != nullptr && output_tokens > 0 && sequence->leased_output_tokens_ != kUnlimited) {
     sequence->leased_output_tokens_ += output_tokens;
     sequence->lease_asked_ = false;
     denied_.erase(id);

@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "scheduler/prefix_cache.h"
 #include "scheduler/prompt_prefix.h"
+#include "scheduler/service.h"
 #include "scheduler/service_policy.h"
 
 namespace inferd {
@@ -47,7 +48,11 @@ enum class SequenceState : uint8_t {
 // grows while running, but for entries behind the window, which become kNoBlock.
 class Sequence {
  public:
-  Sequence(SequenceId id, SequenceSpec spec) : id_(id), spec_(std::move(spec)) {}
+  Sequence(SequenceId id, SequenceSpec spec)
+      : id_(id),
+        num_prompt_tokens_(static_cast<int64_t>(spec.prompt->size())),
+        leased_output_tokens_(spec.leased_output_tokens.value_or(kUnlimited)),
+        spec_(std::move(spec)) {}
 
   // Ascending in order of arrival.
   SequenceId id() const { return id_; }
@@ -59,8 +64,8 @@ class Sequence {
 
   std::span<const TokenId> prompt() const { return *spec_.prompt; }
   std::span<const TokenId> output() const { return output_; }
-  int64_t num_prompt_tokens() const { return static_cast<int64_t>(spec_.prompt->size()); }
-  int64_t num_tokens() const { return static_cast<int64_t>(spec_.prompt->size() + output_.size()); }
+  int64_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  int64_t num_tokens() const { return num_prompt_tokens_ + static_cast<int64_t>(output_.size()); }
   TokenId token(int64_t position) const {
     const size_t index = static_cast<size_t>(position);
     return index < spec_.prompt->size() ? (*spec_.prompt)[index]
@@ -98,30 +103,35 @@ class Sequence {
 
   // The earliest position that a step in flight computes, or the next one to plan.
   int64_t OldestStart() const { return num_in_flight_ > 0 ? starts_in_flight_[0] : computed_; }
-  bool leased() const {
-    return !spec_.leased_output_tokens.has_value() ||
-           static_cast<int64_t>(output_.size()) < leased_output_tokens_;
-  }
+  bool leased() const { return static_cast<int64_t>(output_.size()) < leased_output_tokens_; }
   // The next token may be planned, units permitting.
   bool plannable() const { return !paused_ && num_pending() > 0 && leased(); }
   bool is_decode() const { return plannable() && num_pending() == 1; }
 
+  // What every plan reads of every running sequence stands first, in as few cache lines as it can.
   const SequenceId id_;
-  const SequenceSpec spec_;
+  const int64_t num_prompt_tokens_;
   std::vector<TokenId> output_;
+  int64_t computed_ = 0;
+  int64_t leased_output_tokens_ = kUnlimited;
+  int64_t covered_ = 0;        // positions that its units are enough for, in every group
+  int64_t high_water_ = 0;     // the most positions ever computed: below it is recompute
+  uint64_t granted_in_ = 0;    // the plan that it got tokens in last
+  uint64_t preempted_in_ = 0;  // the plan that preempted it last
+  FlowIndex flow_ = 0;
+  int32_t num_in_flight_ = 0;
+  // At most two steps are in flight (Scheduler); their first positions, oldest first.
+  std::array<int64_t, 2> starts_in_flight_{};
   SequenceState state_ = SequenceState::kWaiting;
   bool paused_ = false;
   bool started_ = false;    // was in a plan
   bool preempted_ = false;  // waiting to be computed again
   bool lease_asked_ = false;
-  int32_t preemptions_ = 0;
-  int64_t computed_ = 0;
-  int64_t high_water_ = 0;  // the most positions ever computed: below it is recompute
-  int64_t leased_output_tokens_ = 0;
+  DomainIndex domain_ = kNoDomain;
+  Tenant* tenant_ = nullptr;
+  const SequenceSpec spec_;
   std::vector<Table> tables_;
-  // At most two steps are in flight (Scheduler); their first positions, oldest first.
-  std::array<int64_t, 2> starts_in_flight_{};
-  int32_t num_in_flight_ = 0;
+  int32_t preemptions_ = 0;
 
   // Set when it is submitted.
   TimePoint arrival_{};
@@ -130,17 +140,12 @@ class Sequence {
   std::optional<TimePoint> paused_at_;
   int64_t waiting_units_ = 0;  // what it counts for in its flow's queue
   int32_t class_order_ = 0;
-  Tenant* tenant_ = nullptr;
-  FlowIndex flow_ = 0;
   // The chain goes on over the output: keys of the blocks behind PromptPrefix::keys.
   std::vector<Digest> output_keys_;
-  DomainIndex domain_ = kNoDomain;
   int64_t published_blocks_ = 0;  // from the start, offered to the cache
   int64_t junction_ = 0;          // the last match's end in the full groups: worth a checkpoint
   int64_t cached_tokens_ = 0;
   bool was_admitted_ = false;
-  uint64_t preempted_in_ = 0;      // the plan that preempted it last
-  uint64_t granted_in_ = 0;        // the plan that it got tokens in last
   std::vector<int64_t> promised_;  // [groups] units that its admission counts on beyond those held
 };
 

@@ -56,6 +56,9 @@ StateStore::StateStore(ModelGeometry geometry, std::span<const int64_t> units)
           std::count_if(geometry_.groups.begin(),
                         geometry_.groups.end(),
                         [](const StateGroup& group) { return group.kind == StateKind::kSlot; })),
+      has_windows_(std::any_of(geometry_.groups.begin(),
+                               geometry_.groups.end(),
+                               [](const StateGroup& group) { return group.window > 0; })),
       promised_(units.size(), 0) {
   CHECK(units.size() == geometry_.groups.size());
 }
@@ -157,6 +160,7 @@ void StateStore::Adopt(Sequence& sequence) {
     }
   }
   sequence.computed_ = end;
+  sequence.covered_ = Covered(sequence);
   sequence.published_blocks_ = match.num_blocks;
   sequence.junction_ = match.num_full_blocks * kBlockTokens;
 }
@@ -172,11 +176,9 @@ void StateStore::CountHit(const Sequence& sequence) {
 // The prompt's last boundary, for the same prompt again; where a match ended that had no
 // checkpoint, for the third prompt that parts there; where the caller says; and now and then in
 // the output (families of recurrent models differ in no other way).
-std::optional<int64_t> StateStore::NextCheckpoint(const Sequence& sequence, int64_t grid) const {
+std::optional<int64_t> StateStore::NextCheckpointOfSlots(const Sequence& sequence,
+                                                         int64_t grid) const {
   constexpr int64_t kOutputInterval = 1024;
-  if (sequence.domain_ == kNoDomain || num_slot_groups_ == 0) {
-    return std::nullopt;
-  }
   grid = std::max<int64_t>(grid, kBlockTokens);
   std::optional<int64_t> next;
   const auto consider = [&](int64_t position) {
@@ -270,15 +272,17 @@ int64_t StateStore::UnitsFor(size_t group, int64_t end, int64_t chunk_tokens) co
                   WindowBlocks(geometry_.groups[group]) + StateGroup::BlocksFor(chunk_tokens));
 }
 
-bool StateStore::HasUnitsFor(const Sequence& sequence, int64_t end) const {
+int64_t StateStore::Covered(const Sequence& sequence) const {
+  int64_t covered = kUnlimited;
   for (size_t g = 0; g < pools_.size(); ++g) {
     const Sequence::Table& table = sequence.tables_[g];
-    const int64_t wanted = is_slot(g) ? 1 : StateGroup::BlocksFor(end);
-    if (table.borrowed || static_cast<int64_t>(table.blocks.size()) < wanted) {
-      return false;
+    const int64_t blocks = static_cast<int64_t>(table.blocks.size());
+    if (table.borrowed || blocks == 0) {
+      return 0;
     }
+    covered = is_slot(g) ? covered : std::min(covered, blocks * kBlockTokens);
   }
-  return true;
+  return covered;
 }
 
 int64_t StateStore::TokensThatFit(const Sequence& sequence) const {
@@ -296,7 +300,9 @@ int64_t StateStore::TokensThatFit(const Sequence& sequence) const {
 }
 
 bool StateStore::Grow(Sequence& sequence, int64_t end, std::vector<StateCopy>& copies) {
-  bool grown = false;
+  if (HasUnitsFor(sequence, end)) {
+    return false;
+  }
   for (size_t g = 0; g < pools_.size(); ++g) {
     std::vector<BlockIndex>& blocks = sequence.tables_[g].blocks;
     if (std::exchange(sequence.tables_[g].borrowed, false)) {
@@ -304,13 +310,8 @@ bool StateStore::Grow(Sequence& sequence, int64_t end, std::vector<StateCopy>& c
       blocks[0] = Take(g, sequence);
       copies.push_back({.group = g, .from = checkpoint, .to = blocks[0]});
       GiveBack(g, checkpoint);  // copies are made in order: who gets it next writes it later
-      grown = true;
     }
     const int64_t wanted = is_slot(g) ? 1 : StateGroup::BlocksFor(end);
-    if (static_cast<int64_t>(blocks.size()) >= wanted) {
-      continue;
-    }
-    grown = true;
     // Room for the whole sequence, so that plans in flight keep valid views.
     if (!is_slot(g)) {
       blocks.reserve(static_cast<size_t>(StateGroup::BlocksFor(sequence.spec().tokens_max)));
@@ -319,10 +320,11 @@ bool StateStore::Grow(Sequence& sequence, int64_t end, std::vector<StateCopy>& c
       blocks.push_back(Take(g, sequence));
     }
   }
-  return grown;
+  sequence.covered_ = Covered(sequence);
+  return true;
 }
 
-void StateStore::DropBehindWindow(Sequence& sequence) {
+void StateStore::DropBlocksBehindWindow(Sequence& sequence) {
   for (size_t g = 0; g < pools_.size(); ++g) {
     if (geometry_.groups[g].window == 0) {
       continue;
@@ -353,6 +355,7 @@ void StateStore::Release(Sequence& sequence) {
     }
   }
   sequence.computed_ = 0;
+  sequence.covered_ = 0;
   sequence.published_blocks_ = 0;
 }
 
@@ -416,6 +419,10 @@ Status StateStore::CheckIntegrity(std::span<const Sequence* const> residents,
           sequence->computed_ > static_cast<int64_t>(table.blocks.size()) * kBlockTokens) {
         return ErrorF(
             StatusCode::kInternal, "sequence %d outgrew its blocks", sequence->id().value());
+      }
+      if (sequence->covered_ != Covered(*sequence)) {
+        return ErrorF(
+            StatusCode::kInternal, "sequence %d miscounts its blocks", sequence->id().value());
       }
       for (size_t i = 0; i < table.blocks.size(); ++i) {
         const bool live = i >= static_cast<size_t>(table.first_live);

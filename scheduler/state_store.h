@@ -42,7 +42,11 @@ class StateStore {
   void Publish(Sequence& sequence, int64_t end, std::span<const BlockIndex> checkpoint);
   // The next position behind num_computed() where recurrent state is worth keeping; nothing in a
   // model without it. A multiple of the grid.
-  std::optional<int64_t> NextCheckpoint(const Sequence& sequence, int64_t grid) const;
+  std::optional<int64_t> NextCheckpoint(const Sequence& sequence, int64_t grid) const {
+    return num_slot_groups_ == 0 || sequence.domain_ == kNoDomain
+               ? std::nullopt
+               : NextCheckpointOfSlots(sequence, grid);
+  }
   // Units for a checkpoint, and the copies that fill them once the row is computed; empty if there
   // is no room. The caller gives them back.
   std::vector<BlockIndex> TakeCheckpoint(const Sequence& sequence, std::vector<StateCopy>& copies);
@@ -54,14 +58,18 @@ class StateStore {
   // of at most chunk_tokens.
   int64_t UnitsFor(size_t group, int64_t end, int64_t chunk_tokens) const;
   // The sequence's own units are enough for positions [0, end).
-  bool HasUnitsFor(const Sequence& sequence, int64_t end) const;
+  bool HasUnitsFor(const Sequence& sequence, int64_t end) const { return end <= sequence.covered_; }
   // Pending positions of the sequence that its units and the available ones are enough for.
   int64_t TokensThatFit(const Sequence& sequence) const;
   // Units for positions [0, end). They are available. True if it took any; the sequence's promise
   // is then out of date. Adds the copies that must be made before the row.
   bool Grow(Sequence& sequence, int64_t end, std::vector<StateCopy>& copies);
   // Frees units that neither the pending positions nor a step in flight can see.
-  void DropBehindWindow(Sequence& sequence);
+  void DropBehindWindow(Sequence& sequence) {
+    if (has_windows_) {
+      DropBlocksBehindWindow(sequence);
+    }
+  }
   // Takes back everything, the promise included.
   void Release(Sequence& sequence);
 
@@ -84,6 +92,10 @@ class StateStore {
                         std::span<const std::vector<BlockIndex>> checkpoints) const;
 
  private:
+  std::optional<int64_t> NextCheckpointOfSlots(const Sequence& sequence, int64_t grid) const;
+  void DropBlocksBehindWindow(Sequence& sequence);
+  // Positions that the sequence's units are enough for, in every group.
+  int64_t Covered(const Sequence& sequence) const;
   void Promise(Sequence& sequence, size_t group, int64_t units);
   BlockIndex Take(size_t group, const Sequence& sequence);
   void GiveBack(size_t group, BlockIndex unit);
@@ -95,6 +107,7 @@ class StateStore {
   std::vector<KvBlockPool> pools_;  // one a group
   PrefixCache cache_;
   const int64_t num_slot_groups_;
+  const bool has_windows_;
   std::vector<int64_t> promised_;  // one a group: the sum over sequences
 };
 

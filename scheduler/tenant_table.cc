@@ -30,6 +30,7 @@ TenantTable::TenantTable(std::unique_ptr<ServicePolicy> policy,
                        : policy_->flows_by() == FlowsBy::kClass ? classes.size()
                                                                 : 0;
   flows_.resize(count);
+  backlogged_keys_.resize(count, ServicePolicy::kNoWindow);
   for (size_t i = 0; i < count; ++i) {
     policy_->OnNewFlow(flows_[i], classes[i].order);
   }
@@ -48,6 +49,7 @@ Tenant& TenantTable::FindOrAdd(const TenantId& id) {
     tenant->index = static_cast<uint32_t>(tenants_.size() - 1);
     if (policy_->flows_by() == FlowsBy::kTenant) {
       policy_->OnNewFlow(flows_.emplace_back(), 0);
+      backlogged_keys_.push_back(ServicePolicy::kNoWindow);
     }
   }
   return *tenant;
@@ -90,12 +92,14 @@ void TenantTable::AddEligible(FlowIndex index, int64_t units) {
   if (!before && flow.backlogged()) {
     policy_->OnBacklogged(flows_, index);
   }
+  UpdateKey(index);
 }
 
 void TenantTable::RemoveEligible(FlowIndex index, int64_t units) {
   CHECK(flows_[index].num_eligible > 0);
   flows_[index].waiting_units -= units;
   --flows_[index].num_eligible;
+  UpdateKey(index);
 }
 
 void TenantTable::AddResident(Tenant& tenant, FlowIndex index) {
@@ -122,6 +126,7 @@ void TenantTable::UpdateCap(Tenant& tenant) {
   if (!before && flow.backlogged()) {
     policy_->OnBacklogged(flows_, tenant.index);
   }
+  UpdateKey(tenant.index);
 }
 
 void TenantTable::Charge(FlowIndex index, int64_t units) {
@@ -141,6 +146,7 @@ void TenantTable::Settle() {
   for (const FlowIndex index : uncharged_) {
     policy_->Charge(flows_[index], flows_[index].uncharged_units);
     flows_[index].uncharged_units = 0;
+    UpdateKey(index);
   }
   uncharged_.clear();
 }
@@ -162,12 +168,16 @@ int64_t TenantTable::UnitsAhead(FlowIndex index, int64_t own_units) const {
 
 uint64_t TenantTable::Floor() const {
   uint64_t floor = ServicePolicy::kNoWindow;
-  for (const Flow& flow : flows_) {
-    if (flow.backlogged()) {
-      floor = std::min(floor, flow.key);
-    }
+  for (const uint64_t key : backlogged_keys_) {
+    floor = std::min(floor, key);
   }
   return floor;
+}
+
+bool TenantTable::AnyResidentOverServed(uint64_t floor) const {
+  return std::any_of(flows_.begin(), flows_.end(), [&](const Flow& flow) {
+    return flow.num_resident > 0 && above_window(flow.key, floor);
+  });
 }
 
 bool TenantTable::above_window(uint64_t key, uint64_t floor) const {

@@ -73,6 +73,10 @@ class TenantTable {
   int64_t UnitsAhead(FlowIndex flow, int64_t own_units) const;
   // v: the smallest key of a backlogged flow; kNoWindow if none is.
   uint64_t Floor() const;
+  // [flows] the key of those that are backlogged, kNoWindow of others.
+  std::span<const uint64_t> backlogged_keys() const { return backlogged_keys_; }
+  // Some flow that holds state is above v by more than the policy's window.
+  bool AnyResidentOverServed(uint64_t floor) const;
   // Above v by more than the policy's window.
   bool above_window(uint64_t key, uint64_t floor) const;
   bool over_served(FlowIndex flow, uint64_t floor) const {
@@ -83,10 +87,15 @@ class TenantTable {
 
  private:
   void UpdateCap(Tenant& tenant);
+  void UpdateKey(FlowIndex flow) {
+    backlogged_keys_[flow] =
+        flows_[flow].backlogged() ? flows_[flow].key : ServicePolicy::kNoWindow;
+  }
 
   const std::unique_ptr<ServicePolicy> policy_;
   std::map<TenantId, std::unique_ptr<Tenant>> tenants_;
   std::vector<Flow> flows_;
+  std::vector<uint64_t> backlogged_keys_;  // so that a plan finds the next one in few cache lines
   uint64_t total_units_ = 0;
   std::vector<FlowIndex> uncharged_;  // flows with uncharged units
 };
