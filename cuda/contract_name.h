@@ -10,8 +10,8 @@
 namespace inferd {
 
 struct CudaContractFacts {
-  int compute_capability = 0;       // 90 for sm_90; only its tensor-core class enters the name
-  std::string_view toolkit;         // "13.0.88": the compiler of the kernels
+  int compute_capability = 0;            // 90 for sm_90; only its tensor-core class enters the name
+  std::string_view toolkit;              // "13.0.88": the compiler of the kernels
   std::string_view prefill = "qgemm_p";  // what computes prompt rows: "qgemm_p", "cublaslt-13.1.0"
 };
 

@@ -16,11 +16,25 @@ namespace {
 static_assert(std::is_same_v<decltype(&SliceOf), SliceRange (*)(GemmClass, MatrixShape, int)>);
 static_assert(std::is_same_v<decltype(&NumSlices), int (*)(GemmClass, MatrixShape)>);
 
-constexpr MatrixShape kShapes[] = {{6144, 4096},   {4096, 4096},   {28672, 4096},  {4096, 14336},
-                                   {4608, 3584},   {3584, 3584},   {37888, 3584},  {3584, 18944},
-                                   {128256, 4096}, {152064, 3584}, {1024, 4096},   {8192, 8192},
-                                   {28672, 8192},  {64, 128},      {576, 256},     {1536, 8960},
-                                   {1, 1},         {17, 129},      {2880, 2880}};
+constexpr MatrixShape kShapes[] = {{6144, 4096},
+                                   {4096, 4096},
+                                   {28672, 4096},
+                                   {4096, 14336},
+                                   {4608, 3584},
+                                   {3584, 3584},
+                                   {37888, 3584},
+                                   {3584, 18944},
+                                   {128256, 4096},
+                                   {152064, 3584},
+                                   {1024, 4096},
+                                   {8192, 8192},
+                                   {28672, 8192},
+                                   {64, 128},
+                                   {576, 256},
+                                   {1536, 8960},
+                                   {1, 1},
+                                   {17, 129},
+                                   {2880, 2880}};
 
 TEST(Slices, CoverEveryBlockOnceInOrder) {
   for (const MatrixShape& shape : kShapes) {

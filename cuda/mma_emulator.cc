@@ -91,8 +91,8 @@ uint32_t SpecialSum(std::span<const Unpacked> a, std::span<const Unpacked> b, co
   bool minus = c.infinite && c.significand < 0;
   for (size_t i = 0; i < a.size(); ++i) {
     const bool infinite = a[i].infinite || b[i].infinite;
-    const bool zero = (!a[i].infinite && a[i].significand == 0) ||
-                      (!b[i].infinite && b[i].significand == 0);
+    const bool zero =
+        (!a[i].infinite && a[i].significand == 0) || (!b[i].infinite && b[i].significand == 0);
     nan = nan || a[i].nan || b[i].nan || (infinite && zero);
     if (infinite) {
       const bool positive = (a[i].significand < 0) == (b[i].significand < 0);
@@ -167,8 +167,8 @@ float EmulatedDot16(TensorCoreClass core,
   if (core == TensorCoreClass::kHopper) {
     return FusedDotAdd(core, a, b, c);
   }
-  return FusedDotAdd(core, a.last<8>(), b.last<8>(),
-                     FusedDotAdd(core, a.first<8>(), b.first<8>(), c));
+  return FusedDotAdd(
+      core, a.last<8>(), b.last<8>(), FusedDotAdd(core, a.first<8>(), b.first<8>(), c));
 }
 
 void EmulatedMma(TensorCoreClass core,
@@ -182,8 +182,7 @@ void EmulatedMma(TensorCoreClass core,
     for (int half = 0; half < 2; ++half) {
       for (int r = 0; r < 4; ++r) {
         const MatrixPlace place = PlaceInA(lane, r, half);
-        rows[place.row][place.col] =
-            UnpackBfloat(static_cast<uint16_t>(a[l].r[r] >> (16 * half)));
+        rows[place.row][place.col] = UnpackBfloat(static_cast<uint16_t>(a[l].r[r] >> (16 * half)));
       }
       for (int r = 0; r < 2; ++r) {
         const MatrixPlace place = PlaceInB(lane, r, half);

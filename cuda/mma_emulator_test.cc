@@ -89,8 +89,7 @@ TEST(FusedDotAdd, CutsOffWhatLiesBelowTheLastBit) {
   const std::vector<uint16_t> tiny(4, bf(std::ldexp(1, -12)));
   const std::vector<uint16_t> half(4, bf(std::ldexp(1, -13)));
   EXPECT_EQ(FusedDotAdd(TensorCoreClass::kAmpere, tiny, half, 1.0f), 1.0f);
-  EXPECT_EQ(FusedDotAdd(TensorCoreClass::kHopper, tiny, half, 1.0f),
-            1.0f + std::ldexp(1.0f, -23));
+  EXPECT_EQ(FusedDotAdd(TensorCoreClass::kHopper, tiny, half, 1.0f), 1.0f + std::ldexp(1.0f, -23));
 }
 
 TEST(FusedDotAdd, Extremes) {
@@ -121,8 +120,8 @@ TEST(EmulatedDot16, OrderIsFreeWithinAStepOfItsClass) {
     auto b = RandomBfloats(random, 16, 16);
     const float c = static_cast<float>(random.Unit());
     const auto dot = [&](TensorCoreClass core) {
-      return EmulatedDot16(core, std::span<const uint16_t, 16>(a), std::span<const uint16_t, 16>(b),
-                           c);
+      return EmulatedDot16(
+          core, std::span<const uint16_t, 16>(a), std::span<const uint16_t, 16>(b), c);
     };
     const float ampere = dot(TensorCoreClass::kAmpere);
     const float hopper = dot(TensorCoreClass::kHopper);
