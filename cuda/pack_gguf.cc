@@ -30,8 +30,7 @@ int CodeOffset(QuantFormat format) {
 void CopyPlainBlock(QuantFormat format, const QuantBlock& block, int group, RowBlock& out) {
   const int offset = CodeOffset(format);
   for (int i = 0; i < 32; ++i) {
-    out.codes[32 * group + i] =
-        static_cast<uint8_t>(block.codes[static_cast<size_t>(i)] - offset);
+    out.codes[32 * group + i] = static_cast<uint8_t>(block.codes[static_cast<size_t>(i)] - offset);
   }
   out.scale[group] = block.d;
   out.minimum[group] = block.d_minimum;
@@ -88,7 +87,9 @@ Status CheckShape(const TensorView& tensor) {
       tensor.cols > PackedWeights::kColsMax) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "tensor %s [%d, %d]: too large to be packed for a GPU",
-                  tensor.name, tensor.rows, tensor.cols);
+                  tensor.name,
+                  tensor.rows,
+                  tensor.cols);
   }
   return OkStatus();
 }
@@ -103,7 +104,8 @@ Status CheckParts(std::span<const TensorView> parts, RowOrder order) {
     if (part.format != first.format || part.cols != first.cols) {
       return ErrorF(StatusCode::kInvalidArgument,
                     "tensors %s and %s have different formats or row lengths; pack them apart",
-                    first.name, part.name);
+                    first.name,
+                    part.name);
     }
   }
   if (order == RowOrder::kInterleaved && (parts.size() != 2 || rows != 2 * first.rows)) {
@@ -124,11 +126,11 @@ std::optional<WeightFormat> PackedFormatOf(QuantFormat format) {
   if (info.group_values == 1) {
     return std::nullopt;
   }
-  WeightFormat packed{.bits = 8,
-                      .group = info.group_values,
-                      .zero = info.has_minimum ? ZeroKind::kMinimum : ZeroKind::kSymmetric,
-                      .scale = info.block_values == 256 ? ScaleKind::kSuperBlock
-                                                        : ScaleKind::kHalf};
+  WeightFormat packed{
+      .bits = 8,
+      .group = info.group_values,
+      .zero = info.has_minimum ? ZeroKind::kMinimum : ZeroKind::kSymmetric,
+      .scale = info.block_values == 256 ? ScaleKind::kSuperBlock : ScaleKind::kHalf};
   switch (format) {
     case QuantFormat::kQ2_K:
       packed.bits = 2;
@@ -152,8 +154,10 @@ StatusOr<PackedWeights> PackGguf(std::span<const TensorView> parts, RowOrder ord
   const TensorView& first = parts.front();
   const auto format = PackedFormatOf(first.format);
   if (!format) {
-    return ErrorF(StatusCode::kUnimplemented, "tensor %s: %s weights are packed as int8 only",
-                  first.name, Info(first.format).name);
+    return ErrorF(StatusCode::kUnimplemented,
+                  "tensor %s: %s weights are packed as int8 only",
+                  first.name,
+                  Info(first.format).name);
   }
   int64_t rows = 0;
   for (const TensorView& part : parts) {
@@ -167,9 +171,8 @@ StatusOr<PackedWeights> PackGguf(std::span<const TensorView> parts, RowOrder ord
   for (size_t p = 0; p < parts.size(); ++p) {
     const RowReader reader(parts[p]);
     for (int64_t row = 0; row < parts[p].rows; ++row) {
-      const int64_t to = order == RowOrder::kInterleaved
-                             ? InterleavedRow(static_cast<int>(p), row)
-                             : first_row + row;
+      const int64_t to = order == RowOrder::kInterleaved ? InterleavedRow(static_cast<int>(p), row)
+                                                         : first_row + row;
       for (int64_t block = 0; block < NumBlocks(first.cols); ++block) {
         packed.Write(to, block, reader.Read(row, block));
       }
@@ -190,8 +193,8 @@ StatusOr<PackedWeights> PackInt8(const TensorView& matrix) {
                           values);
     for (int64_t block = 0; block < NumBlocks(matrix.cols); ++block) {
       const auto begin = static_cast<size_t>(block * kBlockValues);
-      const auto group = std::span(values).subspan(
-          begin, std::min<size_t>(kBlockValues, values.size() - begin));
+      const auto group =
+          std::span(values).subspan(begin, std::min<size_t>(kBlockValues, values.size() - begin));
       float largest = 0.0f;
       bool finite = true;
       for (const float value : group) {
@@ -200,7 +203,9 @@ StatusOr<PackedWeights> PackInt8(const TensorView& matrix) {
       }
       if (!finite || largest > 65504.0f * 127.0f) {
         return ErrorF(StatusCode::kInvalidArgument,
-                      "tensor %s: row %d has a value that int8 cannot hold", matrix.name, row);
+                      "tensor %s: row %d has a value that int8 cannot hold",
+                      matrix.name,
+                      row);
       }
       RowBlock out;
       out.scale[0] = FloatToHalf(largest / 127.0f);

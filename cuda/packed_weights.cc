@@ -61,8 +61,8 @@ void ReadCodes(int bits, int row, const uint8_t* record, uint8_t* codes) {
   for (int plane = 0; plane < NumPlanes(bits); ++plane) {
     const int width = PlaneWidth(bits, plane);
     for (int i = 0; i < kBlockValues; ++i) {
-      const uint32_t part =
-          GetBits(record + PlaneAt(plane), width, PlaceInPlane(width, row, i)) << PlaneShift(plane);
+      const uint32_t part = GetBits(record + PlaneAt(plane), width, PlaceInPlane(width, row, i))
+                            << PlaneShift(plane);
       codes[i] = static_cast<uint8_t>(codes[i] | part);
     }
   }
@@ -265,8 +265,8 @@ StatusOr<PackedWeights> PackedWeights::Parse(std::string_view file) {
   const size_t data_at = kHeaderBytes + ChecksumBytes(tiles);
   const auto tile_bytes = static_cast<size_t>(format.TileBytes(k));
   if (file.size() != data_at + static_cast<size_t>(tiles) * tile_bytes) {
-    return ErrorF(StatusCode::kDataLoss, "packed weights: %d bytes do not fit [%d, %d]",
-                  file.size(), n, k);
+    return ErrorF(
+        StatusCode::kDataLoss, "packed weights: %d bytes do not fit [%d, %d]", file.size(), n, k);
   }
   PackedWeights weights(format, n, k);
   for (int64_t tile = 0; tile < tiles; ++tile) {

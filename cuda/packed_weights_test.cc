@@ -17,10 +17,16 @@
 namespace inferd::cuda_internal {
 namespace {
 
-constexpr QuantFormat kQuantised[] = {
-    QuantFormat::kQ4_0, QuantFormat::kQ4_1, QuantFormat::kQ5_0, QuantFormat::kQ5_1,
-    QuantFormat::kQ8_0, QuantFormat::kQ2_K, QuantFormat::kQ3_K, QuantFormat::kQ4_K,
-    QuantFormat::kQ5_K, QuantFormat::kQ6_K};
+constexpr QuantFormat kQuantised[] = {QuantFormat::kQ4_0,
+                                      QuantFormat::kQ4_1,
+                                      QuantFormat::kQ5_0,
+                                      QuantFormat::kQ5_1,
+                                      QuantFormat::kQ8_0,
+                                      QuantFormat::kQ2_K,
+                                      QuantFormat::kQ3_K,
+                                      QuantFormat::kQ4_K,
+                                      QuantFormat::kQ5_K,
+                                      QuantFormat::kQ6_K};
 
 // A matrix of random blocks and the memory that it views.
 struct RandomMatrix {
@@ -197,8 +203,11 @@ TEST(PackedWeights, GoldenBytes) {
 }
 
 TEST(PackedWeights, GoldenChecksumsOfEveryGgufFormat) {
+  // clang-format off
   constexpr uint32_t kExpected[] = {
-      0xc886027c, 0x866bcb61, 0xc3760fdc, 0x5cc6b782, 0x9ed1832e, 0x4d94d45e, 0x5d575d67, 0x058d163e, 0x42571b97, 0xd0594ae8};
+      0xc886027c, 0x866bcb61, 0xc3760fdc, 0x5cc6b782, 0x9ed1832e,
+      0x4d94d45e, 0x5d575d67, 0x058d163e, 0x42571b97, 0xd0594ae8};
+  // clang-format on
   for (size_t i = 0; i < std::size(kQuantised); ++i) {
     const RandomMatrix matrix(kQuantised[i], 40, 768, 100 + i);
     const auto packed = PackGguf({&matrix.view, 1});

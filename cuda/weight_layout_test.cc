@@ -16,8 +16,7 @@ std::vector<WeightFormat> EveryFormat() {
   std::vector<WeightFormat> formats;
   for (const int bits : {2, 3, 4, 8}) {
     for (const int group : {16, 32, 64, 128}) {
-      for (const ZeroKind zero :
-           {ZeroKind::kSymmetric, ZeroKind::kZeroPoint, ZeroKind::kMinimum}) {
+      for (const ZeroKind zero : {ZeroKind::kSymmetric, ZeroKind::kZeroPoint, ZeroKind::kMinimum}) {
         for (const ScaleKind scale : {ScaleKind::kHalf, ScaleKind::kSuperBlock}) {
           const WeightFormat format{.bits = bits, .group = group, .zero = zero, .scale = scale};
           if (format.IsValid()) {
