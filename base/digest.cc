@@ -3,18 +3,22 @@
 namespace inferd {
 namespace {
 
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') {
-    return c - '0';
+// Of each byte that is a hex digit its value, else -1.
+constexpr std::array<int8_t, 256> HexValues() {
+  std::array<int8_t, 256> values{};
+  values.fill(-1);
+  for (int digit = 0; digit < 10; ++digit) {
+    values[static_cast<size_t>('0' + digit)] = static_cast<int8_t>(digit);
   }
-  if (c >= 'a' && c <= 'f') {
-    return c - 'a' + 10;
+  for (int digit = 0; digit < 6; ++digit) {
+    values[static_cast<size_t>('a' + digit)] = static_cast<int8_t>(10 + digit);
+    values[static_cast<size_t>('A' + digit)] = static_cast<int8_t>(10 + digit);
   }
-  if (c >= 'A' && c <= 'F') {
-    return c - 'A' + 10;
-  }
-  return -1;
+  return values;
 }
+constexpr std::array<int8_t, 256> kHexValues = HexValues();
+
+int HexValue(char c) { return kHexValues[static_cast<uint8_t>(c)]; }
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 
 #include "base/sha256.h"
 #include "governance/audit/canonical_json.h"
+#include "governance/verify/leaf_view.h"
 
 namespace inferd {
 namespace {
@@ -108,6 +109,37 @@ TEST(Leaf, RefusesWhatMustNotEnter) {
     d.model = ModelFacts{.lora = std::vector<std::string>(kLeafListMax, std::string(300, 'x'))};
   });
   EXPECT_TRUE(Validate(SmallDraft()).ok());
+}
+
+// Strings are read eight bytes at a time: what may not stand in one is seen wherever it stands.
+TEST(LeafView, EveryByteOfAStringIsLookedAt) {
+  const std::string leaf = *EncodeLeaf(SmallDraft(), TestChain());
+  const size_t node = leaf.find("\"n1\"") + 1;
+  for (size_t size = 0; size < 20; ++size) {
+    for (size_t at = 0; at < size; ++at) {
+      for (int byte = 0; byte < 256; ++byte) {
+        std::string text(size, 'x');
+        text[at] = static_cast<char>(byte);
+        std::string changed = leaf;
+        changed.replace(node, 2, text);
+        const bool plain = byte >= ' ' && byte != '"' && byte != '\\' && byte < 0x80;
+        EXPECT_EQ(ParseLeaf(changed).ok(), plain) << byte << " at " << at << " of " << size;
+      }
+    }
+    std::string escaped = leaf;
+    escaped.replace(node, 2, std::string(size, 'x') + "\\u001f\\\"" + std::string(size, '\x7f'));
+    EXPECT_TRUE(ParseLeaf(escaped).ok()) << size;
+  }
+}
+
+TEST(LeafView, KnowsEveryTypeByItsName) {
+  for (size_t i = 0; i < kNumLeafTypes; ++i) {
+    const auto type = static_cast<LeafType>(i);
+    EXPECT_EQ(LeafTypeFromName(Name(type)), type);
+  }
+  EXPECT_EQ(LeafTypeFromName(""), std::nullopt);
+  EXPECT_EQ(LeafTypeFromName("log.genesi"), std::nullopt);
+  EXPECT_EQ(LeafTypeFromName("zzz"), std::nullopt);
 }
 
 TEST(Commitment, IsTheHashOfTagSaltAndPayload) {

@@ -213,7 +213,8 @@ Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summar
     draft.outcome->err = "crash";
     // What was reserved is charged: how much of it was used is not known.
     draft.outcome->settle = ReadAmounts(intent.reserved);
-    draft.admitted = AuditReceipt{.origin = place.first, .index = place.second, .leaf_hash = {}};
+    draft.admitted = AuditReceipt{
+        .origin = chains.origin(place.first), .index = place.second, .leaf_hash = {}};
     draft.detail["cause"] = std::string("crash");
     drafts.push_back(std::move(draft));
     if (drafts.size() == options_.group_leaves_max) {

@@ -10,15 +10,6 @@ namespace {
 
 constexpr uint64_t kSilenceNsMax = (kHeartbeatSeconds + kHeartbeatSlackSeconds) * 1'000'000'000;
 
-void Count(std::map<std::string, uint64_t, std::less<>>& counts, std::string_view name) {
-  const auto found = counts.find(name);
-  if (found == counts.end()) {
-    counts.emplace(name, 1);
-  } else {
-    ++found->second;
-  }
-}
-
 void Assign(std::string& to, std::string_view from) {
   if (to != from) {
     to = from;
@@ -28,12 +19,30 @@ void Assign(std::string& to, std::string_view from) {
 }  // namespace
 
 void ChainChecker::StartShard(std::string_view origin) {
-  origin_ = origin;
-  origins_.push_back(origin_);
+  origins_.emplace_back(origin);
+  by_tenant_before_ = by_tenant();
   chains_.clear();
   skipped_ = false;
   frozen_ = false;
   last_boot_.clear();
+}
+
+void ChainChecker::Resume(std::string_view origin,
+                          Chains chains,
+                          const std::vector<OpenIntent>& open) {
+  for (const OpenIntent& request : open) {
+    if (request.origin != origin &&
+        std::find(origins_.begin(), origins_.end(), request.origin) == origins_.end()) {
+      origins_.push_back(request.origin);
+    }
+  }
+  StartShard(origin);
+  chains_ = std::move(chains);
+  for (const OpenIntent& request : open) {
+    const auto shard = std::find(origins_.begin(), origins_.end(), request.origin);
+    open_.emplace(std::pair(static_cast<size_t>(shard - origins_.begin()), request.index),
+                  request.intent);
+  }
 }
 
 void ChainChecker::Skip() {
@@ -54,8 +63,11 @@ void ChainChecker::Add(uint64_t index,
     Skip();
     return;
   }
-  Count(by_type_, view->type_name);
-  Count(by_tenant_, view->tenant);
+  if (view->type) {
+    ++by_type_[static_cast<size_t>(*view->type)];
+  } else {
+    ++by_unknown_type_[std::string(view->type_name)];
+  }
   FollowLog(index, *view, problem);
   FollowChain(*view, hash, problem);
   FollowIntent(index, *view, problem, warning);
@@ -92,7 +104,7 @@ void ChainChecker::FollowChain(const LeafView& leaf, const Digest& hash, const P
                             leaf.tenant,
                             leaf.tseq));
   }
-  chain = {.next = leaf.tseq + 1, .last = hash, .known = true};
+  chain = {.next = leaf.tseq + 1, .last = hash, .known = true, .num_leaves = chain.num_leaves + 1};
 }
 
 void ChainChecker::FollowIntent(uint64_t index,
@@ -100,7 +112,7 @@ void ChainChecker::FollowIntent(uint64_t index,
                                 const Problem& problem,
                                 const Problem& warning) {
   if (leaf.type == LeafType::kInferenceAdmitted) {
-    open_.emplace(std::pair(origin_, index),
+    open_.emplace(std::pair(origins_.size() - 1, index),
                   Intent{.tenant = std::string(leaf.tenant),
                          .rid = std::string(leaf.rid),
                          .reserved = std::string(leaf.reserved)});
@@ -113,12 +125,14 @@ void ChainChecker::FollowIntent(uint64_t index,
     problem(Kind::kIntent, absl::StrFormat("%s without adm", leaf.type_name));
     return;
   }
-  const std::string origin(leaf.adm_origin.empty() ? origin_ : leaf.adm_origin);
-  const auto found = open_.find({origin, *leaf.adm});
+  const std::optional<size_t> shard = ShardOf(leaf);
+  const auto found = shard ? open_.find({*shard, *leaf.adm}) : open_.end();
   if (found == open_.end()) {
-    if (skipped_ || std::find(origins_.begin(), origins_.end(), origin) == origins_.end()) {
+    if (skipped_ || !shard) {
       warning(Kind::kIntent,
-              absl::StrFormat("ends leaf %d of %s, which was not read", *leaf.adm, origin));
+              absl::StrFormat("ends leaf %d of %s, which was not read",
+                              *leaf.adm,
+                              leaf.adm_origin.empty() ? origins_.back() : leaf.adm_origin));
     } else {
       problem(Kind::kIntent,
               absl::StrFormat("ends leaf %d, which is no open request: an orphan, or ended twice",
@@ -130,6 +144,42 @@ void ChainChecker::FollowIntent(uint64_t index,
     problem(Kind::kIntent, absl::StrFormat("ends leaf %d of another request", *leaf.adm));
   }
   open_.erase(found);
+}
+
+std::optional<size_t> ChainChecker::ShardOf(const LeafView& leaf) const {
+  if (leaf.adm_origin.empty()) {
+    return origins_.size() - 1;
+  }
+  const auto found = std::find(origins_.begin(), origins_.end(), leaf.adm_origin);
+  return found == origins_.end()
+             ? std::nullopt
+             : std::optional<size_t>(static_cast<size_t>(found - origins_.begin()));
+}
+
+std::vector<ChainChecker::OpenIntent> ChainChecker::OpenIntents() const {
+  std::vector<OpenIntent> open;
+  for (const auto& [place, intent] : open_) {
+    open.push_back({.origin = origins_[place.first], .index = place.second, .intent = intent});
+  }
+  return open;
+}
+
+ChainChecker::Counts ChainChecker::by_type() const {
+  Counts counts = by_unknown_type_;
+  for (size_t type = 0; type < by_type_.size(); ++type) {
+    if (by_type_[type] > 0) {
+      counts.emplace(Name(static_cast<LeafType>(type)), by_type_[type]);
+    }
+  }
+  return counts;
+}
+
+ChainChecker::Counts ChainChecker::by_tenant() const {
+  Counts counts = by_tenant_before_;
+  for (const auto& [tenant, chain] : chains_) {
+    counts[tenant] += chain.num_leaves;
+  }
+  return counts;
 }
 
 void ChainChecker::FollowClock(const LeafView& leaf, const Problem& warning) {

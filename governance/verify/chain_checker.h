@@ -2,12 +2,14 @@
 // request ends once, a running log is never silent for long.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -22,9 +24,11 @@ class ChainChecker {
   struct Chain {
     uint64_t next = 0;  // tseq of the next leaf
     Digest last;        // hash of the last leaf
-    bool known =
-        true;  // false after leaves that could not be read: its next leaf is taken as it is
+    // False after leaves that could not be read: its next leaf is taken as it is.
+    bool known = true;
+    uint64_t num_leaves = 0;  // that were read
   };
+  using Chains = std::map<std::string, Chain, std::less<>>;
   struct Intent {
     std::string tenant;
     std::string rid;
@@ -33,8 +37,17 @@ class ChainChecker {
   enum class Kind : uint8_t { kLeaf, kChain, kIntent, kHeartbeat };
   using Problem = std::function<void(Kind kind, std::string what)>;
 
+  // An open request, with the shard that its admitted leaf is in.
+  struct OpenIntent {
+    std::string origin;
+    uint64_t index = 0;
+    Intent intent;
+  };
+
   // Chains start anew with every shard; open requests go on.
   void StartShard(std::string_view origin);
+  // In place of the leaves of a shard so far, and of all shards before: what they led to.
+  void Resume(std::string_view origin, Chains chains, const std::vector<OpenIntent>& open);
   // Leaves of unknown content: chains cannot be followed across them.
   void Skip();
   // Calls `problem` for each thing that does not hold and `warning` for what a person should read.
@@ -44,14 +57,16 @@ class ChainChecker {
            const Problem& problem,
            const Problem& warning);
 
-  using Chains = std::map<std::string, Chain, std::less<>>;
   const Chains& chains() const { return chains_; }
-  // By origin and index.
-  using Intents = std::map<std::pair<std::string, uint64_t>, Intent>;
+  std::vector<OpenIntent> OpenIntents() const;
+  // By place: number of the shard, in the order they were started, and index.
+  using Intents = std::map<std::pair<size_t, uint64_t>, Intent>;
   const Intents& open() const { return open_; }
+  const std::string& origin(size_t shard) const { return origins_[shard]; }
   bool frozen() const { return frozen_; }
-  const std::map<std::string, uint64_t, std::less<>>& by_type() const { return by_type_; }
-  const std::map<std::string, uint64_t, std::less<>>& by_tenant() const { return by_tenant_; }
+  using Counts = std::map<std::string, uint64_t, std::less<>>;
+  Counts by_type() const;
+  Counts by_tenant() const;
 
  private:
   void FollowChain(const LeafView& leaf, const Digest& hash, const Problem& problem);
@@ -62,7 +77,9 @@ class ChainChecker {
   void FollowClock(const LeafView& leaf, const Problem& warning);
   void FollowLog(uint64_t index, const LeafView& leaf, const Problem& problem);
 
-  std::string origin_;
+  // The shard that this leaf's `adm` is of; nothing if it was not read.
+  std::optional<size_t> ShardOf(const LeafView& leaf) const;
+
   std::vector<std::string> origins_;
   Chains chains_;
   Intents open_;
@@ -71,8 +88,9 @@ class ChainChecker {
   std::string last_boot_;
   std::string last_ts_;
   uint64_t last_mono_ns_ = 0;
-  std::map<std::string, uint64_t, std::less<>> by_type_;
-  std::map<std::string, uint64_t, std::less<>> by_tenant_;
+  std::array<uint64_t, kNumLeafTypes> by_type_{};
+  Counts by_unknown_type_;
+  Counts by_tenant_before_;  // of the shards before
 };
 
 }  // namespace inferd

@@ -3,23 +3,9 @@
 #include <utility>
 
 #include "governance/verify/base64.h"
+#include "governance/verify/note_lines.h"
 
 namespace inferd {
-namespace {
-
-// The next line without its newline; false at the end.
-bool TakeLine(std::string_view& text, std::string_view& line) {
-  const size_t end = text.find('\n');
-  if (end == std::string_view::npos) {
-    return false;
-  }
-  line = text.substr(0, end);
-  text.remove_prefix(end + 1);
-  return true;
-}
-
-}  // namespace
-
 std::string CheckpointText(const Checkpoint& checkpoint) {
   return absl::StrFormat(
       "%s\n%d\n%s\n", checkpoint.origin, checkpoint.size, EncodeHash(checkpoint.root));

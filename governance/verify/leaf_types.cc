@@ -1,5 +1,6 @@
 #include "governance/verify/leaf_types.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -7,7 +8,7 @@ namespace inferd {
 namespace {
 
 // In the order of LeafType.
-constexpr std::array<std::string_view, static_cast<size_t>(LeafType::kConfigChanged) + 1> kNames = {
+constexpr std::array<std::string_view, kNumLeafTypes> kNames = {
     "inference.admitted",
     "inference.completed",
     "inference.denied",
@@ -58,17 +59,31 @@ constexpr std::array<std::string_view, static_cast<size_t>(LeafType::kConfigChan
     "config.changed",
 };
 
+// By name, for readers of many leaves.
+using TypesByName = std::array<LeafType, kNames.size()>;
+constexpr TypesByName SortTypes() {
+  TypesByName types{};
+  for (size_t i = 0; i < types.size(); ++i) {
+    types[i] = static_cast<LeafType>(i);
+  }
+  std::sort(types.begin(), types.end(), [](LeafType a, LeafType b) {
+    return kNames[static_cast<size_t>(a)] < kNames[static_cast<size_t>(b)];
+  });
+  return types;
+}
+constexpr TypesByName kTypesByName = SortTypes();
+
 }  // namespace
 
 std::string_view Name(LeafType type) { return kNames[static_cast<size_t>(type)]; }
 
 std::optional<LeafType> LeafTypeFromName(std::string_view name) {
-  for (size_t i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] == name) {
-      return static_cast<LeafType>(i);
-    }
-  }
-  return std::nullopt;
+  const auto found = std::lower_bound(
+      kTypesByName.begin(), kTypesByName.end(), name, [](LeafType type, std::string_view wanted) {
+        return Name(type) < wanted;
+      });
+  return found != kTypesByName.end() && Name(*found) == name ? std::optional<LeafType>(*found)
+                                                             : std::nullopt;
 }
 
 bool IsLogType(LeafType type) { return Name(type).starts_with("log."); }

@@ -2,6 +2,7 @@
 // by the verifier, which needs nothing else of the writer.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -58,6 +59,7 @@ enum class LeafType : uint8_t {
   kLogRecovered,
   kConfigChanged,
 };
+inline constexpr size_t kNumLeafTypes = static_cast<size_t>(LeafType::kConfigChanged) + 1;
 
 // "inference.admitted".
 std::string_view Name(LeafType type);

@@ -1,8 +1,8 @@
 #include "governance/verify/leaf_view.h"
 
-#include <array>
-#include <charconv>
+#include <bit>
 #include <cstddef>
+#include <cstring>
 
 #include "base/utf8.h"
 #include "governance/verify/base64.h"
@@ -12,19 +12,26 @@ namespace {
 
 constexpr size_t kNotFound = std::string_view::npos;
 
-// What a byte is within a string.
-enum ByteKind : uint8_t { kPlain, kQuote, kEscape, kControl };
+constexpr uint64_t kOnes = 0x0101010101010101;
+constexpr uint64_t kHighBits = 0x8080808080808080;
+constexpr size_t kWordBytes = sizeof(uint64_t);
 
-constexpr std::array<ByteKind, 256> ByteKinds() {
-  std::array<ByteKind, 256> kinds{};
-  for (int c = 0; c < 0x20; ++c) {
-    kinds[static_cast<size_t>(c)] = kControl;
-  }
-  kinds['"'] = kQuote;
-  kinds['\\'] = kEscape;
-  return kinds;
+uint64_t LoadWord(const char* bytes) {
+  uint64_t word = 0;
+  std::memcpy(&word, bytes, kWordBytes);
+  return word;
 }
-constexpr std::array<ByteKind, 256> kByteKinds = ByteKinds();
+
+static_assert(std::endian::native == std::endian::little);
+
+// The high bit of each byte that is a quote, a backslash or a control character. Bytes behind the
+// first such one may have it, too.
+constexpr uint64_t SpecialBytes(uint64_t word) {
+  const uint64_t quote = word ^ (kOnes * '"');
+  const uint64_t escape = word ^ (kOnes * '\\');
+  const uint64_t below_space = (word - kOnes * ' ') & ~word;
+  return (((quote - kOnes) & ~quote) | ((escape - kOnes) & ~escape) | below_space) & kHighBits;
+}
 
 // A cursor over canonical JSON. Every Take moves behind what it names, or says false.
 class Scanner {
@@ -48,25 +55,26 @@ class Scanner {
       return false;
     }
     const size_t start = at_;
-    while (at_ < text_.size()) {
-      switch (kByteKinds[static_cast<uint8_t>(text_[at_])]) {
-        case kPlain:
-          ++at_;
-          break;
-        case kQuote:
-          inside = Since(start);
-          ++at_;
-          return true;
-        case kEscape:
-          if (!TakeEscape()) {
-            return false;
-          }
-          break;
-        case kControl:
-          return false;
+    while (true) {
+      SkipPlainWords();
+      const char* const end = text_.data() + text_.size();
+      const char* at = text_.data() + at_;
+      while (at != end && *at != '"' && *at != '\\' && static_cast<uint8_t>(*at) >= ' ') {
+        ++at;
+      }
+      at_ = static_cast<size_t>(at - text_.data());
+      if (at == end || static_cast<uint8_t>(*at) < ' ') {
+        return false;
+      }
+      if (*at == '"') {
+        inside = Since(start);
+        ++at_;
+        return true;
+      }
+      if (!TakeEscape()) {
+        return false;
       }
     }
-    return false;
   }
 
   // An integer of at most 2^53-1.
@@ -122,6 +130,18 @@ class Scanner {
   }
 
  private:
+  // Inside a string: on to its first byte that is not plain, eight bytes at a time as far as that
+  // goes. Most of a leaf is the inside of strings.
+  void SkipPlainWords() {
+    for (; at_ + kWordBytes <= text_.size(); at_ += kWordBytes) {
+      const uint64_t special = SpecialBytes(LoadWord(&text_[at_]));
+      if (special != 0) {
+        at_ += static_cast<size_t>(std::countr_zero(special)) / 8;
+        return;
+      }
+    }
+  }
+
   bool TakeArray(int depth) {
     if (depth > kLeafDepthMax || !Take('[')) {
       return false;
@@ -178,68 +198,73 @@ class LeafMembers {
   LeafMembers(Scanner& scanner, LeafView& leaf) : scanner_(scanner), leaf_(leaf) {}
 
   bool Take(std::string_view key) {
-    if (key == "t" || key == "tenant" || key == "tprev" || key == "ts") {
-      return TakeText(key);
+    switch (key.size()) {  // most keys of a leaf end here
+      case 1:
+        return key == "t" ? TakeType() : key == "d" ? TakeRaw(leaf_.detail) : Skip();
+      case 2:
+        return key == "ts" ? TakeText(leaf_.ts) : Skip();
+      case 3:
+        return key == "adm"   ? scanner_.TakeInteger(leaf_.adm.emplace())
+               : key == "rid" ? TakeText(leaf_.rid)
+                              : Skip();
+      case 4:
+        return key == "boot"   ? TakeText(leaf_.boot)
+               : key == "mono" ? TakeMono()
+               : key == "tseq" ? TakeSequence()
+                               : Skip();
+      case 5:
+        return key == "quota" ? TakeQuota() : key == "tprev" ? TakeTprev() : Skip();
+      case 6:
+        return key == "tenant" ? TakeText(leaf_.tenant) : Skip();
+      default:
+        return key == "adm_origin" ? scanner_.TakeString(leaf_.adm_origin) : Skip();
     }
-    if (key == "tseq") {
-      ++required_;
-      return scanner_.TakeInteger(leaf_.tseq);
-    }
-    if (key == "adm") {
-      return scanner_.TakeInteger(leaf_.adm.emplace());
-    }
-    if (key == "boot" || key == "rid" || key == "mono" || key == "adm_origin") {
-      return TakeText(key);
-    }
-    if (key == "quota") {
-      return scanner_.TakeObject(2, [this](std::string_view inner) {
-        const size_t start = scanner_.at();
-        const bool taken = scanner_.TakeValue(3);
-        if (inner == "res") {
-          leaf_.reserved = scanner_.Since(start);
-        }
-        return taken;
-      });
-    }
-    const size_t start = scanner_.at();
-    const bool taken = scanner_.TakeValue(2);
-    if (key == "d") {
-      leaf_.detail = scanner_.Since(start);
-    }
-    return taken;
   }
 
   // boot, mono, rid, t, tenant, tprev, ts, tseq; keys are sorted, so none counts twice.
   bool complete() const { return required_ == 8; }
 
  private:
-  bool TakeText(std::string_view key) {
+  // A member that every leaf has.
+  bool TakeText(std::string_view& text) {
+    ++required_;
+    return scanner_.TakeString(text);
+  }
+  bool TakeType() {
+    const bool taken = TakeText(leaf_.type_name);
+    leaf_.type = LeafTypeFromName(leaf_.type_name);
+    return taken;
+  }
+  bool TakeMono() {
     std::string_view text;
-    if (!scanner_.TakeString(text)) {
+    if (!TakeText(text)) {
       return false;
     }
-    required_ += key == "adm_origin" ? 0 : 1;
-    if (key == "t") {
-      leaf_.type_name = text;
-      leaf_.type = LeafTypeFromName(text);
-    } else if (key == "tenant") {
-      leaf_.tenant = text;
-    } else if (key == "tprev") {
-      return ParseTprev(text, leaf_.tprev);
-    } else if (key == "ts") {
-      leaf_.ts = text;
-    } else if (key == "boot") {
-      leaf_.boot = text;
-    } else if (key == "rid") {
-      leaf_.rid = text;
-    } else if (key == "mono") {
-      const auto mono = ParseDecimal(text);
-      leaf_.mono_ns = mono.value_or(0);
-      return mono.ok();
-    } else {
-      leaf_.adm_origin = text;
-    }
-    return true;
+    const auto mono = ParseDecimal(text);
+    leaf_.mono_ns = mono.value_or(0);
+    return mono.ok();
+  }
+  bool TakeTprev() {
+    std::string_view text;
+    return TakeText(text) && ParseTprev(text, leaf_.tprev);
+  }
+  bool TakeSequence() {
+    ++required_;
+    return scanner_.TakeInteger(leaf_.tseq);
+  }
+  bool TakeQuota() {
+    return scanner_.TakeObject(2, [this](std::string_view inner) {
+      std::string_view ignored;
+      return TakeRaw(inner == "res" ? leaf_.reserved : ignored, 3);
+    });
+  }
+  bool Skip() { return scanner_.TakeValue(2); }
+  // A value as it stands in the leaf.
+  bool TakeRaw(std::string_view& raw, int depth = 2) {
+    const size_t start = scanner_.at();
+    const bool taken = scanner_.TakeValue(depth);
+    raw = scanner_.Since(start);
+    return taken;
   }
 
   Scanner& scanner_;
@@ -248,11 +273,15 @@ class LeafMembers {
 };
 
 bool IsAscii(std::string_view text) {
-  uint8_t all = 0;
-  for (const char c : text) {
-    all = static_cast<uint8_t>(all | static_cast<uint8_t>(c));
+  uint64_t all = 0;
+  while (text.size() >= kWordBytes) {
+    all |= LoadWord(text.data());
+    text.remove_prefix(kWordBytes);
   }
-  return all < 0x80;
+  for (const char c : text) {
+    all |= static_cast<uint8_t>(c);
+  }
+  return (all & kHighBits) == 0;
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include "governance/verify/proof_file.h"
 
+#include <utility>
+
 #include "governance/verify/base64.h"
 #include "governance/verify/merkle.h"
+#include "governance/verify/note_lines.h"
 
 namespace inferd {
 namespace {
@@ -10,18 +13,8 @@ constexpr std::string_view kFirstLine = "c2sp.org/tlog-proof@v1";
 constexpr std::string_view kExtra = "extra ";
 constexpr std::string_view kIndex = "index ";
 
-Status Bad(const char* why) {
+Status Bad(std::string_view why) {
   return ErrorF(StatusCode::kInvalidArgument, "not a tlog-proof: %s", why);
-}
-
-bool TakeLine(std::string_view& text, std::string_view& line) {
-  const size_t end = text.find('\n');
-  if (end == std::string_view::npos) {
-    return false;
-  }
-  line = text.substr(0, end);
-  text.remove_prefix(end + 1);
-  return true;
 }
 
 }  // namespace
@@ -61,19 +54,11 @@ StatusOr<TlogProof> ParseProof(std::string_view text) {
     return Bad("it has no index");
   }
   ASSIGN_OR_RETURN(proof.index, ParseDecimal(line.substr(kIndex.size())));
-  while (true) {
-    if (!TakeLine(text, line)) {
-      return Bad("it has no checkpoint");
-    }
-    if (line.empty()) {
-      break;
-    }
-    ASSIGN_OR_RETURN(const Digest hash, DecodeHash(line));
-    proof.hashes.push_back(hash);
-    if (proof.hashes.size() > kProofHashesMax) {
-      return Bad("it has too many hashes");
-    }
+  auto hashes = TakeHashes(text, kProofHashesMax);
+  if (!hashes.ok()) {
+    return Bad(Message(hashes.status()));
   }
+  proof.hashes = *std::move(hashes);
   proof.note = text;
   return proof;
 }

@@ -426,8 +426,12 @@ StatusOr<VerifyReport> VerifyLog(FileSystem& files,
     previous = &opened.checkpoint;
   }
   report.open_intents = chains.open().size();
-  report.leaves_by_type = {chains.by_type().begin(), chains.by_type().end()};
-  report.leaves_by_tenant = {chains.by_tenant().begin(), chains.by_tenant().end()};
+  for (const auto& [type, count] : chains.by_type()) {
+    report.leaves_by_type[type] = count;
+  }
+  for (const auto& [tenant, count] : chains.by_tenant()) {
+    report.leaves_by_tenant[tenant] = count;
+  }
   if (options.progress) {
     options.progress(report.num_leaves, total);
   }

@@ -6,6 +6,7 @@
 #include "base/sha256.h"
 #include "governance/verify/base64.h"
 #include "governance/verify/merkle.h"
+#include "governance/verify/note_lines.h"
 #include "governance/verify/trust_policy.h"
 
 namespace inferd {
@@ -13,18 +14,8 @@ namespace {
 
 constexpr std::string_view kOld = "old ";
 
-Status Bad(const char* why) {
+Status Bad(std::string_view why) {
   return ErrorF(StatusCode::kInvalidArgument, "not an add-checkpoint request: %s", why);
-}
-
-bool TakeLine(std::string_view& text, std::string_view& line) {
-  const size_t end = text.find('\n');
-  if (end == std::string_view::npos) {
-    return false;
-  }
-  line = text.substr(0, end);
-  text.remove_prefix(end + 1);
-  return true;
 }
 
 WitnessAnswer Refuse(int status, std::string_view why) {
@@ -77,19 +68,11 @@ StatusOr<AddCheckpointRequest> ParseAddCheckpoint(std::string_view body) {
     return Bad("it has no old size");
   }
   ASSIGN_OR_RETURN(request.old_size, ParseDecimal(line.substr(kOld.size())));
-  while (true) {
-    if (!TakeLine(body, line)) {
-      return Bad("it has no checkpoint");
-    }
-    if (line.empty()) {
-      break;
-    }
-    ASSIGN_OR_RETURN(const Digest hash, DecodeHash(line));
-    request.proof.push_back(hash);
-    if (request.proof.size() > kWitnessProofHashesMax) {
-      return Bad("its proof is too long");
-    }
+  auto hashes = TakeHashes(body, kWitnessProofHashesMax);
+  if (!hashes.ok()) {
+    return Bad(Message(hashes.status()));
   }
+  request.proof = *std::move(hashes);
   request.note = body;
   return request;
 }
