@@ -13,6 +13,7 @@
 #include "base/file_batch.h"
 #include "base/log.h"
 #include "base/ulid.h"
+#include "governance/audit/canonical_json.h"
 #include "governance/verify/leaf_view.h"
 #include "governance/verify/merkle.h"
 #include "governance/verify/shard_reader.h"
@@ -55,6 +56,8 @@ uint64_t OpenAtGenesis(ShardReader& shard) {
   });
   return read.ok() ? open : 0;
 }
+
+Status NothingOlder(ChainChecker&) { return OkStatus(); }
 
 bool IsAdministrative(LeafType type) {
   const std::string_view name = Name(type);
@@ -120,8 +123,10 @@ Status LogCore::Start(RecoverySummary& summary) {
     RETURN_IF_ERROR(CreateFoldersDurably(files, place.log_folder));
     RETURN_IF_ERROR(CreateFoldersDurably(files, place.state_folder));
     ChainChecker chains;
-    RETURN_IF_ERROR(FollowOlderShards(shards, chains));
-    auto recovered = RecoverShard(files, place, *options_.signer, chains);
+    const auto follow_older = [this, &shards](ChainChecker& older) {
+      return FollowOlderShards(shards, older);
+    };
+    auto recovered = RecoverShard(files, place, *options_.signer, follow_older, chains);
     if (!recovered.ok()) {
       return StartAfterConflict(recovered.status(), last, summary);
     }
@@ -131,6 +136,7 @@ Status LogCore::Start(RecoverySummary& summary) {
     }
     summary.frames = recovered->frames;
     summary.torn_bytes = recovered->torn_bytes;
+    summary.snapshot_size = recovered->snapshot_size;
     summary.recovered = summary.frames > 0 || summary.torn_bytes > 0;
     const bool frozen = chains.frozen();
     Continue(last, chains, *std::move(recovered));
@@ -203,7 +209,7 @@ Status LogCore::StartAfterConflict(const Status& conflict,
 // Every request that was admitted and has no end gets one.
 Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summary) {
   std::vector<LeafDraft> drafts;
-  for (const auto& [place, intent] : chains.open()) {
+  for (const auto& [origin, index, intent] : chains.OpenIntents()) {
     LeafDraft draft;
     draft.type = LeafType::kInferenceAborted;
     draft.tenant = TenantId(Unescape(intent.tenant));
@@ -213,8 +219,7 @@ Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summar
     draft.outcome->err = "crash";
     // What was reserved is charged: how much of it was used is not known.
     draft.outcome->settle = ReadAmounts(intent.reserved);
-    draft.admitted = AuditReceipt{
-        .origin = chains.origin(place.first), .index = place.second, .leaf_hash = {}};
+    draft.admitted = AuditReceipt{.origin = origin, .index = index, .leaf_hash = {}};
     draft.detail["cause"] = std::string("crash");
     drafts.push_back(std::move(draft));
     if (drafts.size() == options_.group_leaves_max) {
@@ -225,7 +230,6 @@ Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summar
   if (!drafts.empty()) {
     RETURN_IF_ERROR(CommitDrafts(std::move(drafts), nullptr));
   }
-  num_open_ = 0;
   if (!summary.recovered && summary.closed == 0) {
     return OkStatus();
   }
@@ -241,7 +245,8 @@ Status LogCore::StartShard(const ShardName& shard, std::map<std::string, LeafDet
   RETURN_IF_ERROR(CreateFoldersDurably(files, place.log_folder));
   RETURN_IF_ERROR(CreateFoldersDurably(files, place.state_folder));
   ChainChecker chains;
-  ASSIGN_OR_RETURN(RecoveredShard fresh, RecoverShard(files, place, *options_.signer, chains));
+  ASSIGN_OR_RETURN(RecoveredShard fresh,
+                   RecoverShard(files, place, *options_.signer, NothingOlder, chains));
   Continue(shard, chains, std::move(fresh));
   genesis["vkey"] = options_.signer->verifier().VKey();
   RETURN_IF_ERROR(CommitLogLeaf(LeafType::kLogGenesis, std::move(genesis)));
@@ -253,8 +258,15 @@ void LogCore::Continue(const ShardName& shard,
                        RecoveredShard recovered) {
   MutexLock publishing(publish_mutex_);
   shard_ = shard;
-  chains_ = chains.chains();
-  num_open_ = chains.open().size();
+  chains_.clear();
+  for (const auto& [tenant, chain] : chains.chains()) {
+    chains_[Unescape(tenant)] = chain;
+  }
+  open_.clear();
+  for (ChainChecker::OpenIntent& request : chains.OpenIntents()) {
+    open_.emplace(std::pair(std::move(request.origin), request.index), std::move(request.intent));
+  }
+  snapshot_at_ = recovered.snapshot_size;
   next_index_ = recovered.publisher->tree().size();
   MakeWal(recovered.next_wal_number, recovered.next_group);
   publisher_ = std::move(recovered.publisher);
@@ -340,10 +352,7 @@ Status LogCore::CommitDrafts(std::vector<LeafDraft> drafts,
     ChainChecker::Chain& chain = chains_[draft.tenant.value()];
     ++chain.next;
     chain.last = hash;
-    num_open_ += draft.type == LeafType::kInferenceAdmitted ? 1 : 0;
-    const bool ends =
-        draft.type == LeafType::kInferenceCompleted || draft.type == LeafType::kInferenceAborted;
-    num_open_ -= ends && num_open_ > 0 ? 1 : 0;
+    FollowIntent(draft, *leaf, next_index_ + leaves.size());
     leaves.push_back(*std::move(leaf));
     hashes.push_back(hash);
   }
@@ -354,11 +363,61 @@ Status LogCore::CommitDrafts(std::vector<LeafDraft> drafts,
     return Fail(status);
   }
   next_index_ += leaves.size();
+  // None covers log.frozen: that a shard has ended is for recovery to read.
+  const bool due = (snapshot_due_ || next_index_ - snapshot_at_ >= options_.snapshot_leaves) &&
+                   drafts.back().type != LeafType::kLogFrozen;
+  std::optional<ChainSnapshot> snapshot = due ? std::optional(TakeSnapshot()) : std::nullopt;
   MutexLock lock(mutex_);
   for (size_t i = 0; i < leaves.size(); ++i) {
     durable_.push_back({std::move(leaves[i]), hashes[i]});
   }
+  if (snapshot) {
+    snapshot_ = std::move(snapshot);
+  }
   return OkStatus();
+}
+
+void LogCore::FollowIntent(const LeafDraft& draft, std::string_view leaf, uint64_t index) {
+  if (draft.type == LeafType::kInferenceAdmitted) {
+    const auto view = ParseLeaf(leaf);
+    CHECK(view.ok());
+    open_.emplace(std::pair(origin(), index),
+                  ChainChecker::Intent{.tenant = std::string(view->tenant),
+                                       .rid = std::string(view->rid),
+                                       .reserved = std::string(view->reserved)});
+  } else if (draft.admitted && (draft.type == LeafType::kInferenceCompleted ||
+                                draft.type == LeafType::kInferenceAborted)) {
+    open_.erase({draft.admitted->origin, draft.admitted->index});
+  }
+}
+
+// Of the leaves so far. The publisher fills in the root.
+ChainSnapshot LogCore::TakeSnapshot() {
+  snapshot_due_ = false;
+  snapshot_at_ = next_index_;
+  ChainSnapshot snapshot{
+      .origin = origin(), .size = next_index_, .root = {}, .chains = {}, .open = {}};
+  for (const auto& [tenant, chain] : chains_) {
+    const std::string quoted = JsonString(tenant);
+    snapshot.chains.emplace(quoted.substr(1, quoted.size() - 2), chain);
+  }
+  for (const auto& [place, intent] : open_) {
+    snapshot.open.push_back({.origin = place.first, .index = place.second, .intent = intent});
+  }
+  return snapshot;
+}
+
+// Nothing depends on it but the time of the next start.
+void LogCore::KeepSnapshot(const ChainSnapshot& snapshot) {
+  const std::string folder = options_.folder + '/' + std::string(kStateFolder) +
+                             snapshot.origin.substr(options_.name.size());
+  const Status kept = WriteFileDurably(
+      *options_.files, folder, std::string(kChainSnapshotFile), EncodeChainSnapshot(snapshot));
+  if (!kept.ok()) {
+    Log(LogLevel::kError,
+        "audit: the snapshot of the chains was not kept; the next start takes longer",
+        {{"reason", std::string(Message(kept))}});
+  }
 }
 
 Status LogCore::CommitLogLeaf(LeafType type, std::map<std::string, LeafDetail> detail) {
@@ -393,7 +452,7 @@ void LogCore::Heartbeat() {
     return;
   }
   (void)CommitLogLeaf(LeafType::kLogHeartbeat,
-                      {{"size", next_index_}, {"open", num_open_}, {"tenants", chains_.size()}});
+                      {{"size", next_index_}, {"open", open_.size()}, {"tenants", chains_.size()}});
 }
 
 void LogCore::RotateIfDue() {
@@ -402,7 +461,8 @@ void LogCore::RotateIfDue() {
   const bool over = ShardName{shard_.year, shard_.quarter, 0} < quarter;
   if (status().ok() && (full || over)) {
     const ShardName next{shard_.year, shard_.quarter, shard_.serial + 1};
-    if (Status status = CommitLogLeaf(LeafType::kLogFrozen, {{"open", num_open_}}); status.ok()) {
+    if (Status status = CommitLogLeaf(LeafType::kLogFrozen, {{"open", open_.size()}});
+        status.ok()) {
       (void)Rotate(std::max(quarter, next));
     }
   }
@@ -417,11 +477,12 @@ Status LogCore::Rotate(const ShardName& next) {
     genesis["prev_origin"] = origin();
     genesis["prev_size"] = publisher_->tree().size();
     genesis["prev_root"] = publisher_->tree().Root();
-    genesis["open"] = num_open_;
+    genesis["open"] = open_.size();
   }
-  const uint64_t open = num_open_;
+  auto open = std::move(open_);
   const Status started = StartShard(next, std::move(genesis));
-  num_open_ = open;
+  open_ = std::move(open);
+  snapshot_due_ = true;  // else a start reads the shard before for what is open in it
   return started.ok() ? started : Fail(started);
 }
 
@@ -433,15 +494,20 @@ Status LogCore::Publish() {
 Status LogCore::PublishLocked() {
   RETURN_IF_ERROR(status());
   std::deque<Durable> leaves;
+  std::optional<ChainSnapshot> snapshot;
   {
     MutexLock lock(mutex_);
     leaves = std::exchange(durable_, {});
+    snapshot = std::exchange(snapshot_, std::nullopt);
     num_publishing_ = leaves.size();
   }
   Status status;
   for (const Durable& durable : leaves) {
     if (status = publisher_->Add(durable.leaf, durable.hash); !status.ok()) {
       return Fail(status);
+    }
+    if (snapshot && publisher_->tree().size() == snapshot->size) {
+      snapshot->root = publisher_->tree().Root();
     }
   }
   if (status = publisher_->Publish(); !status.ok()) {
@@ -450,6 +516,9 @@ Status LogCore::PublishLocked() {
   {
     MutexLock lock(mutex_);
     num_publishing_ = 0;
+  }
+  if (snapshot) {
+    KeepSnapshot(*snapshot);
   }
   if (status = wal_->Retire(publisher_->tree().size()); !status.ok()) {
     return Fail(status);
@@ -465,6 +534,7 @@ Status LogCore::Close() {
     return status();
   }
   closed_ = true;
+  snapshot_due_ = true;
   RETURN_IF_ERROR(CommitLogLeaf(LeafType::kLogMode, {{"state", std::string("closed")}}));
   return Publish();
 }

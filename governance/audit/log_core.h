@@ -8,8 +8,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,6 +20,7 @@
 #include "base/status.h"
 #include "base/thread_annotations.h"
 #include "governance/audit/audit_log.h"
+#include "governance/audit/chain_snapshot.h"
 #include "governance/audit/leaf.h"
 #include "governance/audit/publisher.h"
 #include "governance/audit/shard_recovery.h"
@@ -50,6 +54,9 @@ struct AuditLogOptions {
   // A checkpoint comes after this time or this many leaves.
   Duration checkpoint_interval = std::chrono::seconds(1);
   size_t checkpoint_leaves = 4096;
+  // After so many leaves the ends of the chains are kept beside the log, so that a start reads no
+  // more of it than that. Less costs a file each time, of about 100 bytes a tenant.
+  uint64_t snapshot_leaves = 65'536;
   Duration heartbeat_interval = std::chrono::seconds(60);
   // A shard ends with its quarter, or here.
   uint64_t shard_leaves_max = uint64_t{1} << 28;
@@ -68,7 +75,8 @@ struct RecoverySummary {
   bool recovered = false;
   uint64_t frames = 0;
   uint64_t torn_bytes = 0;
-  uint64_t closed = 0;  // open requests that got inference.aborted
+  uint64_t closed = 0;         // open requests that got inference.aborted
+  uint64_t snapshot_size = 0;  // leaves that were not read, thanks to a snapshot of the chains
   std::string conflict;
 };
 
@@ -131,6 +139,9 @@ class LogCore {
   Status CloseIntents(const ChainChecker& chains, RecoverySummary& summary);
   Status StartShard(const ShardName& shard, std::map<std::string, LeafDetail> genesis);
   void Continue(const ShardName& shard, const ChainChecker& chains, RecoveredShard recovered);
+  void FollowIntent(const LeafDraft& draft, std::string_view leaf, uint64_t index);
+  ChainSnapshot TakeSnapshot();
+  void KeepSnapshot(const ChainSnapshot& snapshot) REQUIRES(publish_mutex_);
   void MakeWal(uint64_t next_number, uint64_t next_group);
   Status CommitLogLeaf(LeafType type, std::map<std::string, LeafDetail> detail);
   Status CommitDrafts(std::vector<LeafDraft> drafts, std::vector<StatusOr<AuditReceipt>>* receipts);
@@ -146,8 +157,11 @@ class LogCore {
   // Committing thread.
   ShardName shard_;
   uint64_t next_index_ = 0;
-  ChainChecker::Chains chains_;
-  uint64_t num_open_ = 0;
+  ChainChecker::Chains chains_;  // by the tenant's name, not as JSON has it
+  // Requests without an end, by their admitted leaf's origin and index.
+  std::map<std::pair<std::string, uint64_t>, ChainChecker::Intent> open_;
+  uint64_t snapshot_at_ = 0;   // size of the shard at the last snapshot of the chains
+  bool snapshot_due_ = false;  // whatever that size
   std::unique_ptr<WalWriter> wal_;
   bool closed_ = false;
 
@@ -155,6 +169,7 @@ class LogCore {
 
   mutable Mutex mutex_;
   std::deque<Durable> durable_ GUARDED_BY(mutex_);
+  std::optional<ChainSnapshot> snapshot_ GUARDED_BY(mutex_);  // of the leaves up to durable_'s end
   size_t num_publishing_ GUARDED_BY(mutex_) = 0;  // taken from durable_, not published yet
   std::string origin_ GUARDED_BY(mutex_);
   Status status_ GUARDED_BY(mutex_);

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
+#include "governance/audit/chain_snapshot.h"
 #include "governance/audit/wal_format.h"
 #include "governance/verify/merkle.h"
 #include "governance/verify/shard_reader.h"
@@ -108,14 +110,61 @@ StatusOr<std::optional<SignedCheckpoint>> ReadSigned(FileSystem& files,
   return last;
 }
 
-// The signed tree, with every leaf passed to `chains`, and the bytes of its unfinished bundle.
+// The snapshot of the chains, if it is of a tree that the signed one contains.
+StatusOr<ChainSnapshot> ReadSnapshot(FileSystem& files,
+                                     const ShardPlace& place,
+                                     ShardReader& shard) {
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   files.Read(place.state_folder + '/' + std::string(kChainSnapshotFile),
+                              kChainSnapshotBytesMax));
+  ASSIGN_OR_RETURN(ChainSnapshot snapshot, ParseChainSnapshot(bytes));
+  const Checkpoint& checkpoint = shard.checkpoint().checkpoint;
+  if (snapshot.origin != place.origin || snapshot.size > checkpoint.size) {
+    return ErrorF(
+        StatusCode::kDataLoss, "it is of %d leaves of %s", snapshot.size, snapshot.origin);
+  }
+  ASSIGN_OR_RETURN(const std::vector<Digest> proof,
+                   ProveConsistency(snapshot.size, checkpoint.size, shard.Hashes()));
+  RETURN_IF_ERROR(CheckConsistency({.size1 = snapshot.size,
+                                    .size2 = checkpoint.size,
+                                    .root1 = snapshot.root,
+                                    .root2 = checkpoint.root},
+                                   proof));
+  return snapshot;
+}
+
+// The signed tree, and the bytes of its unfinished bundle.
 struct SignedTree {
   TileTree tree;
   std::string tail;
+  uint64_t snapshot_size = 0;
 };
 
-StatusOr<SignedTree> ReadSignedTree(ShardReader& shard,
+// Returns how many leaves `chains` has from the snapshot.
+StatusOr<uint64_t> StartChains(FileSystem& files,
+                               const ShardPlace& place,
+                               const FollowOlder& follow_older,
+                               ShardReader& shard,
+                               ChainChecker& chains) {
+  auto snapshot = ReadSnapshot(files, place, shard);
+  if (snapshot.ok()) {
+    chains.Resume(place.origin, std::move(snapshot->chains), snapshot->open);
+    return snapshot->size;
+  }
+  Log(LogLevel::kInfo,
+      "audit: no snapshot of the chains can be used, reading the whole shard",
+      {{"origin", place.origin},
+       {"leaves", std::to_string(shard.checkpoint().checkpoint.size)},
+       {"reason", std::string(Message(snapshot.status()))}});
+  RETURN_IF_ERROR(follow_older(chains));
+  chains.StartShard(place.origin);
+  return 0;
+}
+
+StatusOr<SignedTree> ReadSignedTree(FileSystem& files,
                                     const ShardPlace& place,
+                                    const FollowOlder& follow_older,
+                                    ShardReader& shard,
                                     ChainChecker& chains) {
   const Checkpoint& checkpoint = shard.checkpoint().checkpoint;
   SignedTree signed_tree;
@@ -126,17 +175,26 @@ StatusOr<SignedTree> ReadSignedTree(ShardReader& shard,
         absl::StrFormat("the tiles do not lead to the root signed for %d leaves", checkpoint.size));
   }
   signed_tree.tree = *std::move(tree);
+  ASSIGN_OR_RETURN(signed_tree.snapshot_size,
+                   StartChains(files, place, follow_older, shard, chains));
   std::optional<std::string> problem;
   const auto note_problem = [&problem](ChainChecker::Kind, std::string what) {
     problem = problem ? problem : std::move(what);
   };
   const uint64_t bundle_start = checkpoint.size / kTileWidth * kTileWidth;
+  const uint64_t first = std::min(signed_tree.snapshot_size, bundle_start);
   const Status read =
-      shard.Visit(0, checkpoint.size, [&](uint64_t index, std::string_view leaf) -> Status {
+      shard.Visit(first, checkpoint.size, [&](uint64_t index, std::string_view leaf) -> Status {
+        const Digest hash = LeafHash(leaf);
         if (index >= bundle_start) {
           AppendEntry(signed_tree.tail, leaf);
+          if (hash != signed_tree.tree.Edge(0)[index - bundle_start]) {
+            problem = "it is not the one that was signed";
+          }
         }
-        chains.Add(index, leaf, LeafHash(leaf), note_problem, [](auto, auto) {});
+        if (index >= signed_tree.snapshot_size) {
+          chains.Add(index, leaf, hash, note_problem, [](auto, auto) {});
+        }
         return problem ? ErrorF(StatusCode::kDataLoss,
                                 "%s: leaf %d: %s; audit-verify tells more",
                                 place.origin,
@@ -162,15 +220,18 @@ ShardPlace PlaceOf(const std::string& root, const std::string& log_name, const S
 StatusOr<RecoveredShard> RecoverShard(FileSystem& files,
                                       const ShardPlace& place,
                                       const NoteSigner& signer,
+                                      const FollowOlder& follow_older,
                                       ChainChecker& chains) {
   const TrustPolicy policy = TrustPolicy::OfLog(signer.verifier());
   std::string note;
   ASSIGN_OR_RETURN(const auto last, ReadSigned(files, place, policy, note));
-  chains.StartShard(place.origin);
   SignedTree signed_tree;
   if (last) {
     ASSIGN_OR_RETURN(const auto shard, ShardReader::OpenAt(files, place.log_folder, policy, note));
-    ASSIGN_OR_RETURN(signed_tree, ReadSignedTree(*shard, place, chains));
+    ASSIGN_OR_RETURN(signed_tree, ReadSignedTree(files, place, follow_older, *shard, chains));
+  } else {
+    RETURN_IF_ERROR(follow_older(chains));
+    chains.StartShard(place.origin);
   }
   const uint64_t size = signed_tree.tree.size();
   ASSIGN_OR_RETURN(const Wal wal, ReadSegments(files, place, size));
@@ -186,7 +247,8 @@ StatusOr<RecoveredShard> RecoverShard(FileSystem& files,
                            .frames = wal.contents.leaves.size(),
                            .torn_bytes = wal.contents.torn_bytes,
                            .next_wal_number = wal.next_number,
-                           .next_group = wal.contents.last_group + 1};
+                           .next_group = wal.contents.last_group + 1,
+                           .snapshot_size = signed_tree.snapshot_size};
   std::optional<std::string> problem;
   for (size_t i = 0; i < wal.contents.leaves.size() && !problem; ++i) {
     const std::string& leaf = wal.contents.leaves[i];

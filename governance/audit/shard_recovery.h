@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -29,14 +30,19 @@ struct RecoveredShard {
   uint64_t torn_bytes = 0;  // of leaves that no one was told to be durable
   uint64_t next_wal_number = 0;
   uint64_t next_group = 1;
+  uint64_t snapshot_size = 0;  // leaves that the snapshot of the chains stood for; 0: there is none
 };
 
-// `chains` gets every leaf of the shard. kDataLoss, starting with ROLLBACK_DETECTED, if the tree on
-// the device is smaller than, or another than, what this node signed; kDataLoss for a WAL or leaves
-// that are corrupt. Nothing is changed then.
+using FollowOlder = std::function<Status(ChainChecker& chains)>;
+
+// Brings `chains` to the end of the shard: from the snapshot of the chains if there is one that
+// fits, else from `follow_older`, which follows the shards before, and every leaf. kDataLoss,
+// starting with ROLLBACK_DETECTED, if the tree on the device is smaller than, or another than, what
+// this node signed; kDataLoss for a WAL or leaves that are corrupt. Nothing is changed then.
 StatusOr<RecoveredShard> RecoverShard(FileSystem& files,
                                       const ShardPlace& place,
                                       const NoteSigner& signer,
+                                      const FollowOlder& follow_older,
                                       ChainChecker& chains);
 
 }  // namespace inferd

@@ -80,6 +80,7 @@ class History {
     options.segment_bytes = 40 << 10;
     options.group_leaves_max = 8;
     options.shard_leaves_max = 300;
+    options.snapshot_leaves = 1 + seed_ % 60;
     options.reserve_bytes = 0;
     options.on_checkpoint = [this](const std::string& note) { notes_.push_back(note); };
     return options;
