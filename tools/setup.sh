@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rust_min=1.85  # what the crates of `rust/` ask for
+rust_min=1.89  # what the crates of `rust/` ask for
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then

@@ -38,7 +38,7 @@ OWNED_HEADERS = [
     (re.compile(r"^openssl/"), ("base/sha256.cc", "governance/")),
     (re.compile(r"^sqlite3\.h$"), ("governance/sqlite.cc",)),
     (re.compile(r"^cuda|^cublas"), ("cuda/",)),
-    (re.compile(r"^rust/"), ("text/", "governance/")),
+    (re.compile(r"^rust/"), ("rust/", "text/", "governance/")),
     (re.compile(r"^absl/status/"), ("base/status.h",)),
     (re.compile(r"^yaml-cpp/"), ("daemon/", "client/")),
     (re.compile(r"^(immintrin|x86intrin|cpuid)\.h$"), ("cpu/",)),

@@ -1,5 +1,5 @@
-//! What both halves of the C interface share: borrowed and owned memory, and the wall that no panic
-//! crosses. `include/rust/text.h` states the contract.
+//! What the parts of the C interface share: borrowed and owned memory, and the wall that no panic
+//! crosses. `include/rust/ffi.h` states the contract.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
@@ -118,7 +118,7 @@ fn silence_panics() {
 pub fn catch<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     silence_panics();
     catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(Failure::internal("the text library panicked on this input")))
+        .unwrap_or_else(|_| Err(Failure::internal("a crate panicked on this input")))
 }
 
 /// One C entry: stores the result of `work` in `output`, or its message in `error`.
