@@ -127,11 +127,16 @@ bool BatchPlanner::Admit(bool over_served) {
     if (next.again) {
       return false;
     }
-    lane_.store().Adopt(sequence);
+    const bool swapped = sequence.state_ == SequenceState::kSwapped;
+    if (!swapped) {
+      lane_.store().Adopt(sequence);
+    }
     const int64_t n_tokens = ChunkTokens(sequence);
     if (n_tokens == 0 || !capacity_.MakeRoomToAdmit(sequence, alone) ||
         Grow(sequence, n_tokens) == 0) {
-      lane_.store().Release(sequence);
+      if (!swapped) {
+        lane_.store().Release(sequence);
+      }
       return n_tokens == 0;  // the budget is too small for it: nobody is in its way
     }
     tenants_.Settle();
@@ -171,9 +176,12 @@ int64_t BatchPlanner::Grow(Sequence& sequence, int64_t n_tokens) {
   if (n_tokens == 0) {
     return 0;
   }
-  const bool admitted = sequence.state_ == SequenceState::kWaiting;
+  const bool admitted = sequence.waits();
+  const bool swapped = sequence.state_ == SequenceState::kSwapped;
   if (admitted) {
     lane_.Admit(sequence);
+  }
+  if (admitted && !swapped) {
     lane_.store().CountHit(sequence);
     const int64_t cached = sequence.computed_ - sequence.high_water_;
     if (cached > 0) {
@@ -181,9 +189,11 @@ int64_t BatchPlanner::Grow(Sequence& sequence, int64_t n_tokens) {
       sequence.high_water_ = sequence.computed_;
     }
   }
-  if (lane_.store().Grow(sequence, sequence.computed_ + n_tokens, plan_.copies_before) ||
-      admitted) {
+  if (lane_.store().Grow(sequence, sequence.computed_ + n_tokens, lane_.copies()) || admitted) {
     capacity_.RenewPromise(sequence);
+  }
+  if (swapped) {
+    lane_.SwapIn(sequence);
   }
   Grant(sequence, n_tokens);
   return n_tokens;

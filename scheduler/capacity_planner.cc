@@ -164,11 +164,10 @@ int64_t CapacityPlanner::MakeRoomToGrow(Sequence& sequence, int64_t n_tokens) {
   return std::min(fit, n_tokens);
 }
 
-// What the victim must compute again is charged to the flow that took its room; to the victim it
-// is free (its high-water mark).
+// The victim's way back, by copies or by computing again, is charged to the flow that took its
+// room; to the victim it is free (its high-water mark).
 void CapacityPlanner::Preempt(Sequence& victim, const Sequence& beneficiary) {
-  tenants_.Charge(beneficiary.flow_, lane_.spec().costs.prompt_token * victim.computed_);
-  lane_.Preempt(victim);
+  tenants_.Charge(beneficiary.flow_, lane_.spec().costs.prompt_token * lane_.Preempt(victim));
   victim.preempted_in_ = limits_.plan_id;
   plan_.preempted.push_back(victim.id());
 }

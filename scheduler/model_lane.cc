@@ -11,7 +11,8 @@ ModelLane::ModelLane(ModelSpec spec, TenantTable& tenants)
     : spec_(std::move(spec)),
       resident_(spec_.resident),
       tenants_(tenants),
-      store_(spec_.geometry, spec_.units) {}
+      store_(spec_.geometry, spec_.units),
+      host_(spec_.geometry, spec_.host) {}
 
 ModelLane::QueueKey ModelLane::KeyOf(const Sequence& sequence) {
   return {!sequence.preempted_, sequence.class_order_, sequence.first_token_due_, sequence.id()};
@@ -55,8 +56,9 @@ void ModelLane::Enqueue(Sequence& sequence) {
 
 void ModelLane::Remove(Sequence& sequence) {
   CHECK(!sequence.in_flight());
-  if (sequence.state_ == SequenceState::kWaiting) {
+  if (sequence.waits()) {
     StopWaiting(sequence);
+    host_.Drop(sequence);
   } else {
     std::erase(running_, &sequence);
     --num_running_;
@@ -71,7 +73,7 @@ void ModelLane::SetPaused(Sequence& sequence, bool paused) {
   if (sequence.paused_ == paused) {
     return;
   }
-  const bool waits = sequence.state_ == SequenceState::kWaiting;
+  const bool waits = sequence.waits();
   if (waits) {
     StopWaiting(sequence);
   }
@@ -149,23 +151,50 @@ void ModelLane::Admit(Sequence& sequence) {
   tenants_.AddResident(*sequence.tenant_, sequence.flow_);
 }
 
-void ModelLane::Preempt(Sequence& sequence) {
+// Where results depend on how a prompt is cut (rule D4), state that decoding left is never computed
+// again if it can be kept. Else what takes less time: copying there and back, or prefill.
+bool ModelLane::PrefersSwap(const Sequence& sequence) const {
+  const Tenant& tenant = *sequence.tenant_;
+  if (!host_.HasRoomFor(sequence) ||
+      tenant.num_host_units + HostStore::UnitsOf(sequence) > tenant.spec.host_units_max) {
+    return false;
+  }
+  return spec_.chunk_grid != 1 ||
+         host_.CopyTime(sequence).count() < spec_.step_time.prefill_token_ns * sequence.computed_;
+}
+
+void ModelLane::SwapIn(Sequence& sequence) {
+  host_.CopyIn(sequence, copies_);
+  store_.Restored(sequence);
+  ++swapped_in_;
+}
+
+int64_t ModelLane::Preempt(Sequence& sequence) {
   CHECK(sequence.state_ == SequenceState::kRunning && !sequence.in_flight());
-  store_.Release(sequence);
-  sequence.state_ = SequenceState::kWaiting;
+  int64_t tokens = sequence.computed_;
+  if (PrefersSwap(sequence)) {
+    const int64_t token_ns = std::max<int64_t>(1, spec_.step_time.prefill_token_ns);
+    tokens = std::min(tokens, host_.CopyTime(sequence).count() / token_ns);
+    host_.CopyOut(sequence, copies_);
+    store_.ReleaseUnits(sequence);
+    sequence.state_ = SequenceState::kSwapped;
+    ++swapped_out_;
+  } else {
+    store_.Release(sequence);
+    sequence.state_ = SequenceState::kWaiting;
+  }
   sequence.preempted_ = true;
   ++sequence.preemptions_;
   --num_running_;
   num_paused_running_ -= sequence.paused_ ? 1 : 0;
   tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
   Wait(sequence);
+  return tokens;
 }
 
 void ModelLane::Compact() {
   if (num_running_ != static_cast<int64_t>(running_.size())) {
-    std::erase_if(running_, [](const Sequence* sequence) {
-      return sequence->state() == SequenceState::kWaiting;
-    });
+    std::erase_if(running_, [](const Sequence* sequence) { return sequence->waits(); });
   }
 }
 
@@ -213,11 +242,20 @@ Status ModelLane::CheckIntegrity(std::span<const std::vector<BlockIndex>> checkp
     return ErrorF(StatusCode::kInternal, "running sequences are out of order");
   }
   size_t waiting = aside_.size();
+  std::vector<const Sequence*> swapped;
+  for (const auto& [id, sequence] : aside_) {
+    if (sequence->state_ == SequenceState::kSwapped) {
+      swapped.push_back(sequence);
+    }
+  }
   for (FlowIndex flow = 0; flow < queues_.size(); ++flow) {
     waiting += queues_[flow].size();
     for (const auto& [key, sequence] : queues_[flow]) {
-      if (sequence->state_ != SequenceState::kWaiting || key != KeyOf(*sequence) ||
-          sequence->flow_ != flow || sequence->paused_) {
+      if (sequence->state_ == SequenceState::kSwapped) {
+        swapped.push_back(sequence);
+      }
+      if (!sequence->waits() || key != KeyOf(*sequence) || sequence->flow_ != flow ||
+          sequence->paused_) {
         return ErrorF(StatusCode::kInternal, "sequence %d waits wrongly", sequence->id().value());
       }
     }
@@ -229,6 +267,7 @@ Status ModelLane::CheckIntegrity(std::span<const std::vector<BlockIndex>> checkp
       }) != num_paused_running_) {
     return ErrorF(StatusCode::kInternal, "counts of running or waiting sequences are off");
   }
+  RETURN_IF_ERROR(host_.CheckIntegrity(swapped));
   const std::vector<const Sequence*> residents(running_.begin(), running_.end());
   return store_.CheckIntegrity(residents, checkpoints);
 }

@@ -9,6 +9,7 @@
 
 #include "base/model_geometry.h"
 #include "base/status.h"
+#include "scheduler/host_store.h"
 #include "scheduler/service.h"
 #include "scheduler/state_store.h"
 #include "scheduler/step_plan.h"
@@ -26,6 +27,8 @@ struct ModelSpec {
   int32_t chunk_grid = 1;
   ServiceCosts costs = {};
   StepTimeModel step_time = {};
+  // Where state of preempted sequences may be kept; for it geometry.groups[g].unit_bytes are set.
+  HostPool host = {};
   // False: its weights are still on the way. Sequences may come, and wait for ModelLoaded.
   bool resident = true;
 };
@@ -53,6 +56,9 @@ class ModelLane {
   void SetStanding(ModelStanding standing) { standing_ = standing; }
   StateStore& store() { return store_; }
   const StateStore& store() const { return store_; }
+  const HostStore& host() const { return host_; }
+  // Copies to be made before the rows of the lane's next plan.
+  std::vector<StateCopy>& copies() { return copies_; }
 
   // A new sequence.
   void Enqueue(Sequence& sequence);
@@ -71,12 +77,14 @@ class ModelLane {
   Sequence* LastNew(const Tenant& tenant) const;
   // From waiting to running: it is about to get its first grant.
   void Admit(Sequence& sequence);
+  // A sequence that was kSwapped holds units for all its state again: it is copied back.
+  void SwapIn(Sequence& sequence);
   // From running back to waiting; its units are free. It is not in flight. It stays in running()
-  // until Compact.
-  void Preempt(Sequence& sequence);
+  // until Compact. Returns what its way back will cost, as prompt tokens.
+  int64_t Preempt(Sequence& sequence);
   void Compact();
 
-  // In order of arrival. Between Preempt and Compact, some are in state kWaiting.
+  // In order of arrival. Between Preempt and Compact, some wait again.
   std::span<Sequence* const> running() const { return running_; }
   // Sequences of a flow that could be admitted: not paused.
   const Queue& queue(FlowIndex flow) const;
@@ -86,6 +94,8 @@ class ModelLane {
   int64_t num_running() const { return num_running_; }
   int64_t num_paused_running() const { return num_paused_running_; }
   int64_t num_waiting() const { return num_waiting_; }
+  uint64_t swapped_out() const { return swapped_out_; }  // sequences, ever
+  uint64_t swapped_in() const { return swapped_in_; }
 
   // Some sequence could get tokens now, units permitting.
   bool HasWork() const;
@@ -99,6 +109,7 @@ class ModelLane {
 
  private:
   static QueueKey KeyOf(const Sequence& sequence);
+  bool PrefersSwap(const Sequence& sequence) const;
   void Wait(Sequence& sequence);
   void StopWaiting(Sequence& sequence);
 
@@ -107,6 +118,8 @@ class ModelLane {
   bool resident_;
   TenantTable& tenants_;
   StateStore store_;
+  HostStore host_;
+  std::vector<StateCopy> copies_;
   std::vector<Sequence*> running_;         // ascending id
   std::vector<Queue> queues_;              // by flow
   std::map<SequenceId, Sequence*> aside_;  // waiting, but not to be admitted: paused or no weights
@@ -114,6 +127,8 @@ class ModelLane {
   int64_t num_paused_running_ = 0;
   int64_t num_waiting_ = 0;
   int64_t num_due_ = 0;
+  uint64_t swapped_out_ = 0;
+  uint64_t swapped_in_ = 0;
 };
 
 }  // namespace inferd

@@ -36,6 +36,12 @@ Status Scheduler::SetTenant(const TenantId& id, const TenantSpec& spec) {
 }
 
 StatusOr<ModelSlot> Scheduler::AddModel(ModelSpec spec) {
+  if (!spec.host.units.empty() && spec.host.units.size() != spec.geometry.groups.size()) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "%d pools of the host for %d state groups",
+                  spec.host.units.size(),
+                  spec.geometry.groups.size());
+  }
   if (spec.units.size() != spec.geometry.groups.size()) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "%d pools for %d state groups",
@@ -267,6 +273,7 @@ void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
 
 void Scheduler::Start(StepPlan& plan) {
   plan.epoch = ++last_epoch_;
+  plan.copies_before = std::exchange(lanes_[plan.model.value()]->copies(), {});
   InFlight& step = in_flight_.emplace_back();
   step.epoch = plan.epoch;
   step.expected = plan.expected;

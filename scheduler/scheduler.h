@@ -79,6 +79,10 @@ struct SchedulerStats {
   uint64_t shed = 0;  // ended to make room in the queue
   uint64_t refused_late = 0;
   uint64_t recomputed_tokens = 0;  // granted a second time, after a preemption
+  uint64_t swapped_out = 0;        // of the preemptions: state went to the host
+  uint64_t swapped_in = 0;
+  int64_t host_units_used = 0;
+  int64_t host_units_total = 0;
   int64_t running = 0;
   int64_t waiting = 0;        // preempted ones included
   int64_t blocks_used = 0;    // by sequences

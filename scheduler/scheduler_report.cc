@@ -48,6 +48,10 @@ SchedulerStats Scheduler::stats() const {
     stats.blocks_used += lane->store().blocks_used();
     stats.blocks_cached += lane->store().blocks_cached();
     stats.blocks_total += lane->store().blocks_total();
+    stats.swapped_out += lane->swapped_out();
+    stats.swapped_in += lane->swapped_in();
+    stats.host_units_used += lane->host().num_used();
+    stats.host_units_total += lane->host().capacity();
     const PrefixCacheStats& cache = lane->store().cache_stats();
     stats.cache.lookup_tokens += cache.lookup_tokens;
     stats.cache.hit_tokens += cache.hit_tokens;

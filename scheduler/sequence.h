@@ -39,6 +39,7 @@ struct SequenceSpec {
 enum class SequenceState : uint8_t {
   kWaiting,   // holds no state: new, or preempted
   kRunning,   // holds state
+  kSwapped,   // waits as preempted; its state is on the host
   kFinished,  // ended, but a step in flight still reads its state
 };
 
@@ -72,7 +73,7 @@ class Sequence {
                                         : output_[index - spec_.prompt->size()];
   }
 
-  // Positions whose state is in the cache, or will be when the steps in flight are done.
+  // Positions whose state is in its units, or will be when the steps in flight are done.
   int64_t num_computed() const { return computed_; }
   // Positions that can be planned now; 0 while the next token is being drawn.
   int64_t num_pending() const { return num_tokens() - computed_; }
@@ -88,6 +89,7 @@ class Sequence {
  private:
   friend class BatchPlanner;
   friend class CapacityPlanner;
+  friend class HostStore;
   friend class ModelLane;
   friend class Scheduler;
   friend class StateStore;
@@ -106,6 +108,9 @@ class Sequence {
   bool leased() const { return static_cast<int64_t>(output_.size()) < leased_output_tokens_; }
   // The next token may be planned, units permitting.
   bool plannable() const { return !paused_ && num_pending() > 0 && leased(); }
+  bool waits() const {
+    return state_ == SequenceState::kWaiting || state_ == SequenceState::kSwapped;
+  }
   bool is_decode() const { return plannable() && num_pending() == 1; }
 
   // What every plan reads of every running sequence stands first, in as few cache lines as it can.
@@ -131,6 +136,8 @@ class Sequence {
   Tenant* tenant_ = nullptr;
   const SequenceSpec spec_;
   std::vector<Table> tables_;
+  // [groups] while it is kSwapped: units of the host that hold the table's entries from first_live.
+  std::vector<std::vector<BlockIndex>> on_host_;
   int32_t preemptions_ = 0;
 
   // Set when it is submitted.

@@ -20,6 +20,7 @@ struct TenantSpec {
   int64_t running_max = kUnlimited;                // sequences that hold state at once
   int64_t waiting_max = kUnlimited;                // sequences that never ran yet
   int64_t waiting_prompt_tokens_max = kUnlimited;  // their prompts' tokens
+  int64_t host_units_max = kUnlimited;  // of its preempted sequences' state, kept by the host
   // Units of each state group that each of its trust domains keeps cached whatever others need.
   int64_t cached_blocks_guaranteed = 0;
   // Admissions count on all the output that a sequence may have, not on what the tenant's usually

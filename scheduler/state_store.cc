@@ -341,22 +341,37 @@ void StateStore::DropBlocksBehindWindow(Sequence& sequence) {
 }
 
 // From the end, so that the cache keeps the start of a chain longest.
-void StateStore::Release(Sequence& sequence) {
+void StateStore::ReleaseUnits(Sequence& sequence) {
   for (size_t g = 0; g < pools_.size(); ++g) {
     Sequence::Table& table = sequence.tables_[g];
     for (size_t i = table.blocks.size(); i > static_cast<size_t>(table.first_live); --i) {
       GiveBack(g, table.blocks[i - 1]);
     }
-    table.blocks.clear();
-    table.first_live = 0;
+    table.blocks.resize(static_cast<size_t>(table.first_live));
     table.borrowed = false;
     if (!sequence.promised_.empty()) {
       Promise(sequence, g, 0);
     }
   }
-  sequence.computed_ = 0;
   sequence.covered_ = 0;
+}
+
+void StateStore::Release(Sequence& sequence) {
+  ReleaseUnits(sequence);
+  for (Sequence::Table& table : sequence.tables_) {
+    table.blocks.clear();
+    table.first_live = 0;
+  }
+  sequence.computed_ = 0;
   sequence.published_blocks_ = 0;
+}
+
+void StateStore::Restored(Sequence& sequence) {
+  sequence.published_blocks_ = 0;
+  for (size_t g = 0; g < pools_.size(); ++g) {
+    sequence.published_blocks_ =
+        std::max(sequence.published_blocks_, sequence.tables_[g].first_live);
+  }
 }
 
 void StateStore::Promise(Sequence& sequence, std::span<const int64_t> units) {

@@ -72,6 +72,10 @@ class StateStore {
   }
   // Takes back everything, the promise included.
   void Release(Sequence& sequence);
+  // The same of a sequence whose state is kept elsewhere: it needs units for all of it again.
+  void ReleaseUnits(Sequence& sequence);
+  // Its state is back, in units of its own: what of it is not in the cache may go there again.
+  void Restored(Sequence& sequence);
 
   // The sequence is expected to need units[g] in all.
   void Promise(Sequence& sequence, std::span<const int64_t> units);

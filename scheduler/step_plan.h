@@ -19,11 +19,18 @@ struct PlanRow {
   bool sample = false;  // the row reaches the last known token: draw the next one
 };
 
+enum class StatePlace : uint8_t {
+  kDevice,  // the model's pool of the group
+  kHost,    // ModelSpec::host
+};
+
 // One unit's whole content, all layers of its group.
 struct StateCopy {
   size_t group = 0;
   BlockIndex from = 0;
   BlockIndex to = 0;
+  StatePlace from_place = StatePlace::kDevice;
+  StatePlace to_place = StatePlace::kDevice;
   friend bool operator==(const StateCopy&, const StateCopy&) = default;
 };
 
@@ -46,14 +53,15 @@ struct StepPlan {
   uint64_t epoch = 0;  // for Commit; meaningful if there are rows
   ModelSlot model;     // one model a step
   std::vector<PlanRow> rows;
-  // In this order, before the rows and after them. A slot that no copy fills starts empty with the
-  // row that starts at position 0.
+  // In this order, before the rows and after them; a device that copies beside its rows keeps that
+  // order. State of preempted sequences goes to the host with copies_before, and comes back with
+  // it. A slot that no copy fills starts empty with the row that starts at position 0.
   std::vector<StateCopy> copies_before;
   std::vector<StateCopy> copies_after;
   int32_t n_tokens = 0;               // of all rows, <= step_tokens_max
   Duration expected{};                // by the model's StepTimeModel
   std::vector<Ended> ended;           // gone: no grant and no event follows
-  std::vector<SequenceId> preempted;  // gave up their units; they resume by recompute
+  std::vector<SequenceId> preempted;  // gave up their units: to be computed again, or kSwapped
   // Half of their lease is used: ExtendLease or DenyLease, soon. Named once for each lease.
   std::vector<SequenceId> lease_wanted;
   bool empty() const { return rows.empty(); }

@@ -57,7 +57,7 @@ Tenant& TenantTable::FindOrAdd(const TenantId& id) {
 
 Status TenantTable::SetSpec(const TenantId& id, const TenantSpec& spec) {
   if (spec.weight < 1 || spec.weight > TenantSpec::kWeightMax || spec.running_max < 0 ||
-      spec.waiting_max < 0 || spec.waiting_prompt_tokens_max < 0) {
+      spec.waiting_max < 0 || spec.waiting_prompt_tokens_max < 0 || spec.host_units_max < 0) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "tenant %s: its weight must be in [1, %d] and no limit negative",
                   id.value(),

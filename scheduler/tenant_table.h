@@ -22,6 +22,7 @@ struct Tenant {
   int64_t num_running = 0;
   int64_t num_waiting = 0;  // never ran yet
   int64_t waiting_prompt_tokens = 0;
+  int64_t num_host_units = 0;
   // rho: the share of the declared output that four of five of its sequences stay within, learnt
   // as they finish. In 1/kShareOne.
   int64_t output_share = kShareOne / 4;

@@ -31,6 +31,7 @@ void Checks::OnEnd(SequenceId id) {
   live_.erase(id);
   ended_.insert(id);
   tables_.erase(id);
+  paused_since_.erase(id);
 }
 
 void Checks::BeforePlan() {
@@ -164,6 +165,20 @@ void Checks::CheckInFlight(const StepPlan& plan) {
       }
     }
   }
+  for (const StateCopy& copy : plan.copies_before) {
+    if (copy.from_place != StatePlace::kHost) {
+      continue;
+    }
+    for (const InUse& other : in_flight_) {
+      if (other.units.contains(UnitKey(model, copy.group, copy.to))) {
+        Fail(check::kInFlight,
+             absl::StrFormat("unit %d of group %d is copied to, and step %d still reads it",
+                             copy.to,
+                             copy.group,
+                             other.epoch));
+      }
+    }
+  }
   for (const StateCopy& copy : plan.copies_after) {
     use.units[UnitKey(model, copy.group, copy.to)].insert(SequenceId(0));  // nobody's to write
   }
@@ -215,6 +230,19 @@ void Checks::CheckOverdue() {
     if (sequence != nullptr && sequence->state() != SequenceState::kFinished &&
         sequence->spec().deadline.has_value() && *sequence->spec().deadline < now_) {
       Fail(check::kOverdue, Of(id) + " lives on after its deadline");
+    }
+    const Duration queue_max = workload_.device.queue_timeout;
+    if (sequence != nullptr && queue_max > Duration::zero() &&
+        sequence->state() == SequenceState::kWaiting && sequence->num_preemptions() == 0 &&
+        sequence->arrival() + queue_max < now_) {
+      Fail(check::kQueueTimeout, Of(id) + " waits for longer than its class allows");
+    }
+  }
+  for (const auto& [id, since] : paused_since_) {
+    const Duration paused_max = workload_.device.paused_max;
+    if (paused_max > Duration::zero() && since + paused_max < now_ &&
+        scheduler_.Find(id) != nullptr) {
+      Fail(check::kOverdue, Of(id) + " lives on though nobody reads it");
     }
   }
 }

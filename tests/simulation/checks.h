@@ -34,6 +34,7 @@ inline constexpr char kSettle[] = "settled-once";
 inline constexpr char kStream[] = "streams-only-grow";
 inline constexpr char kCancel[] = "cancel-ends-grants";
 inline constexpr char kOverdue[] = "nothing-overdue";
+inline constexpr char kQueueTimeout[] = "queue-timeout-holds";
 inline constexpr char kDrain[] = "drains";
 inline constexpr char kOutput[] = "output-as-alone";
 inline constexpr char kReserved[] = "reserved-is-not-preempted";
@@ -52,6 +53,8 @@ class Checks {
   void OnSubmit(SequenceId id) { live_.insert(id); }
   // Ended, whatever the reason: it must get no grant any more.
   void OnEnd(SequenceId id);
+  void OnPause(SequenceId id, TimePoint now) { paused_since_.try_emplace(id, now); }
+  void OnResume(SequenceId id) { paused_since_.erase(id); }
   // Before Plan is called.
   void BeforePlan();
   // `at_lease_edge`: sequences that may not compute a further token.
@@ -93,6 +96,7 @@ class Checks {
   bool anyone_waited_ = false;    // before the plan
   std::map<SequenceId, std::vector<std::vector<BlockIndex>>> tables_;
   std::map<SequenceId, int32_t> preemptions_;
+  std::map<SequenceId, TimePoint> paused_since_;
   std::vector<InUse> in_flight_;
 };
 

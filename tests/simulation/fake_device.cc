@@ -46,8 +46,12 @@ FakeDevice::FakeDevice(const std::vector<ModelSetup>& models,
     std::vector<Group>& groups = groups_.emplace_back();
     for (const GroupSetup& spec : model.groups) {
       const int64_t cells = spec.kind == StateKind::kSlot ? spec.units : spec.units * kBlockTokens;
-      groups.push_back(
-          {spec, std::vector<Cell>(Index(cells)), std::vector<Unit>(Index(spec.units))});
+      const int64_t host = HostUnits(spec, options.host_percent);
+      groups.push_back({spec,
+                        std::vector<Cell>(Index(cells)),
+                        std::vector<Unit>(Index(spec.units)),
+                        std::vector<Cell>(Index(host * (cells / spec.units))),
+                        std::vector<Unit>(Index(host))});
     }
   }
 }
@@ -103,10 +107,15 @@ std::vector<std::string> FakeDevice::Run(const StepPlan& plan, std::vector<Token
 void FakeDevice::Copy(uint32_t model, const StateCopy& copy) {
   Group& group = groups_[model][copy.group];
   const int64_t cells = group.spec.kind == StateKind::kSlot ? 1 : kBlockTokens;
+  const bool from_host = copy.from_place == StatePlace::kHost;
+  const bool to_host = copy.to_place == StatePlace::kHost;
+  const std::vector<Cell>& from = from_host ? group.host_cells : group.cells;
+  std::vector<Cell>& to = to_host ? group.host_cells : group.cells;
   for (int64_t i = 0; i < cells; ++i) {
-    group.cells[Index(copy.to * cells + i)] = group.cells[Index(copy.from * cells + i)];
+    to[Index(copy.to * cells + i)] = from[Index(copy.from * cells + i)];
   }
-  group.units[copy.to] = group.units[copy.from];
+  (to_host ? group.host_units : group.units)[copy.to] =
+      (from_host ? group.host_units : group.units)[copy.from];
 }
 
 // What the row reads: the last cell of every block that it sees, or the slot.

@@ -40,6 +40,7 @@ uint64_t FoldToken(uint64_t hash, TokenId token);
 class FakeDevice {
  public:
   struct Options {
+    int64_t host_percent = 0;  // DeviceSetup
     bool sensitive_to_chunks = false;
     bool check_reads = true;  // O(context / 64) a row
   };
@@ -68,6 +69,8 @@ class FakeDevice {
     GroupSetup spec;
     std::vector<Cell> cells;  // [units * 64], or [units] for slots
     std::vector<Unit> units;
+    std::vector<Cell> host_cells;  // the same of the host's memory
+    std::vector<Unit> host_units;
   };
 
   const std::vector<uint64_t>& ContentsOf(uint32_t model, const Sequence& sequence, int64_t end);

@@ -27,11 +27,11 @@ Workload Without(const Workload& workload, size_t first, size_t last) {
   less.submissions.erase(less.submissions.begin() + static_cast<std::ptrdiff_t>(first),
                          less.submissions.begin() + static_cast<std::ptrdiff_t>(last));
   std::erase_if(less.disturbances, [&](const Disturbance& disturbance) {
-    return disturbance.kind != Disturbance::Kind::kDrain && disturbance.submission >= first &&
+    return disturbance.of_request() && disturbance.submission >= first &&
            disturbance.submission < last;
   });
   for (Disturbance& disturbance : less.disturbances) {
-    if (disturbance.kind != Disturbance::Kind::kDrain && disturbance.submission >= last) {
+    if (disturbance.of_request() && disturbance.submission >= last) {
       disturbance.submission -= static_cast<uint32_t>(last - first);
     }
   }
@@ -93,6 +93,10 @@ Workload Shrink(Workload workload, const std::string& check, int runs_max) {
     }
   }
   for (size_t i = 0; i < workload.disturbances.size() && runs < runs_max; ++runs) {
+    if (workload.disturbances[i].kind == Disturbance::Kind::kLoad) {
+      ++i;  // without its weights a model's requests would wait for ever
+      continue;
+    }
     Workload less = workload;
     less.disturbances.erase(less.disturbances.begin() + static_cast<std::ptrdiff_t>(i));
     if (Breaks(less, check)) {
@@ -112,6 +116,7 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
   FuzzResult result;
   int64_t steps = 0;
   int64_t preemptions = 0;
+  int64_t swapped = 0;
   int64_t recomputed = 0;
   int64_t tokens = 0;
   const auto work = [&] {
@@ -124,6 +129,7 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
       const std::scoped_lock lock(mutex);
       steps += static_cast<int64_t>(report.steps);
       preemptions += report.preemptions;
+      swapped += report.swapped_in;
       recomputed += report.recomputed_tokens;
       tokens += report.prompt_tokens + report.output_tokens;
       result.bound_used = std::max(result.bound_used, report.bound_used);
@@ -172,13 +178,15 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
   }
   absl::StrAppendFormat(
       &result.text,
-      "%d workloads: %d failed; %d steps, %d tokens, %d preemptions, %.2f %% computed again; "
+      "%d workloads: %d failed; %d steps, %d tokens, %d preemptions, %d swapped in, %.2f %% "
+      "computed again; "
       "fairness: widest pair gap %.0f units, %.0f %% of its bound\n",
       options.seeds,
       result.failures,
       steps,
       tokens,
       preemptions,
+      swapped,
       tokens == 0 ? 0.0 : 100.0 * static_cast<double>(recomputed) / static_cast<double>(tokens),
       result.pair_gap,
       100 * result.bound_used);

@@ -62,6 +62,17 @@ class Generator {
     if (fuzz && OneIn(6)) {
       device.queue_timeout = std::chrono::milliseconds(Between(200, 5000));
     }
+    if (OneIn(3)) {
+      device.host_percent = Between(5, 150);
+      device.copy_unit = std::chrono::microseconds(Between(10, 20'000));
+    }
+    if (fuzz && OneIn(4)) {
+      device.paused_state_max = std::chrono::milliseconds(Between(10, 1500));
+    }
+    if (fuzz && OneIn(4)) {
+      device.paused_max = std::chrono::milliseconds(Between(10, 3000));
+    }
+    device.refuses_late = fuzz && OneIn(6);
     device.noise_per_mille = OneIn(2) ? Between(0, 300) : 0;
     workload_.policy.theta = int64_t{256} << random_.Below(6);
     if (fuzz && OneIn(4)) {
@@ -88,6 +99,7 @@ class Generator {
           model.groups.push_back({.kind = StateKind::kSlot, .units = Between(4, 20)});
         }
       }
+      model.loading = kind_ == WorkloadKind::kFuzz && OneIn(6);
       workload_.models.push_back(std::move(model));
     }
   }
@@ -100,6 +112,9 @@ class Generator {
       tenant.weight = OneIn(2) ? 1 : Between(1, 8);
       tenant.strict = all_strict || OneIn(5);
       tenant.waiting_max = kind_ == WorkloadKind::kFuzz && OneIn(4) ? Between(2, 16) : 4096;
+      if (kind_ == WorkloadKind::kFuzz && OneIn(5)) {
+        tenant.running_max = Between(1, 6);
+      }
       if (workload_.device.lease_tokens > 0 && OneIn(2)) {
         tenant.budget_tokens = Between(20, 600);
       }
@@ -162,6 +177,22 @@ class Generator {
              .at = arrival + std::chrono::milliseconds(Between(0, 2000)),
              .submission = i,
              .lasting = std::chrono::milliseconds(Between(1, 3000))});
+      }
+    }
+    for (int64_t faults = OneIn(4) ? Between(1, 3) : 0; faults > 0; --faults) {
+      workload_.disturbances.push_back(
+          {.kind = Disturbance::Kind::kFault, .at = std::chrono::milliseconds(Between(0, 5000))});
+    }
+    for (uint32_t model = 0; model < workload_.models.size(); ++model) {
+      if (workload_.models[model].loading) {
+        workload_.disturbances.push_back({.kind = Disturbance::Kind::kLoad,
+                                          .at = std::chrono::milliseconds(Between(0, 2000)),
+                                          .model = model});
+      }
+      if (OneIn(8)) {
+        workload_.disturbances.push_back({.kind = Disturbance::Kind::kUnload,
+                                          .at = std::chrono::milliseconds(Between(500, 6000)),
+                                          .model = model});
       }
     }
     if (OneIn(8)) {

@@ -19,6 +19,7 @@ enum class EndKind : uint8_t {
   kLease,    // its tenant's budget was used up
   kShed,     // taken out of the queue under overload
   kRefused,  // at submission
+  kFault,    // the device failed at a step of it
 };
 
 struct RequestOutcome {
@@ -30,6 +31,7 @@ struct RequestOutcome {
   int64_t output_tokens = 0;
   int64_t cached_tokens = 0;  // of the prompt, found in the prefix cache at its first admission
   int32_t preemptions = 0;
+  int64_t recomputed_tokens = 0;
   uint64_t output_hash = 0;  // of the tokens streamed
 };
 
@@ -70,6 +72,7 @@ struct Report {
   int64_t recomputed_tokens = 0;
   int64_t cached_tokens = 0;
   int64_t preemptions = 0;
+  int64_t swapped_in = 0;
   int64_t cache_lookup_tokens = 0;  // of whole blocks, at admissions
   int64_t cache_hit_tokens = 0;
   int64_t blocks_held = 0;  // at the end, by nobody's sequences

@@ -182,6 +182,11 @@ class Parser {
     ASSIGN_OR_RETURN(device.lease_tokens, line.NumberOption("lease", 0, kAnyCount));
     ASSIGN_OR_RETURN(device.lease_reply, line.TimeOption("lease_reply", Duration::zero()));
     ASSIGN_OR_RETURN(device.queue_timeout, line.TimeOption("queue_timeout", Duration::zero()));
+    ASSIGN_OR_RETURN(device.host_percent, line.NumberOption("host_percent", 0, {0, 10'000}));
+    ASSIGN_OR_RETURN(device.copy_unit, line.TimeOption("copy_unit", device.copy_unit));
+    ASSIGN_OR_RETURN(device.paused_state_max, line.TimeOption("paused_state", Duration::zero()));
+    ASSIGN_OR_RETURN(device.paused_max, line.TimeOption("paused", Duration::zero()));
+    ASSIGN_OR_RETURN(device.refuses_late, line.FlagOption("refuses_late"));
     return line.FinishOptions();
   }
 
@@ -207,6 +212,7 @@ class Parser {
     ASSIGN_OR_RETURN(const int64_t window, line.NumberOption("window", 0, {1, 1 << 20}));
     ASSIGN_OR_RETURN(const int64_t window_blocks, line.NumberOption("window_blocks", 0, kUnits));
     ASSIGN_OR_RETURN(const int64_t slots, line.NumberOption("slots", 0, kUnits));
+    ASSIGN_OR_RETURN(model.loading, line.FlagOption("loading"));
     RETURN_IF_ERROR(line.FinishOptions());
     if (blocks > 0) {
       model.groups.push_back({.units = blocks});
@@ -236,6 +242,8 @@ class Parser {
     ASSIGN_OR_RETURN(tenant.weight, line.NumberOption("weight", 1, {1, 1000}));
     ASSIGN_OR_RETURN(tenant.waiting_max,
                      line.NumberOption("queue", tenant.waiting_max, {1, 1 << 20}));
+    ASSIGN_OR_RETURN(tenant.running_max,
+                     line.NumberOption("running", tenant.running_max, {1, 1 << 20}));
     ASSIGN_OR_RETURN(tenant.guaranteed_blocks, line.NumberOption("guaranteed", 0, kAnyCount));
     ASSIGN_OR_RETURN(tenant.budget_tokens,
                      line.NumberOption("budget", tenant.budget_tokens, kAnyCount));
@@ -252,11 +260,28 @@ class Parser {
   }
 
   // at TIME TENANT submits ..., at TIME TENANT|REQUEST cancels, ... stops reading for TIME,
-  // at TIME drain
+  // at TIME drain, at TIME fault, at TIME loads MODEL, at TIME unloads MODEL
   Status ParseAt(ScenarioLine& line) {
     ASSIGN_OR_RETURN(const Duration at, line.TakeTime("when"));
     if (line.TakeIf("drain")) {
       workload().disturbances.push_back({.kind = Disturbance::Kind::kDrain, .at = at});
+      return line.FinishOptions();
+    }
+    if (line.TakeIf("fault")) {
+      workload().disturbances.push_back({.kind = Disturbance::Kind::kFault, .at = at});
+      return line.FinishOptions();
+    }
+    const bool loads = line.TakeIf("loads");
+    if (loads || line.TakeIf("unloads")) {
+      ASSIGN_OR_RETURN(const Word name, line.Take("a model"));
+      const auto model = FindModel(name.text);
+      if (!model) {
+        return line.Error(name, "no such model; it must stand on an earlier line");
+      }
+      workload().disturbances.push_back(
+          {.kind = loads ? Disturbance::Kind::kLoad : Disturbance::Kind::kUnload,
+           .at = at,
+           .model = *model});
       return line.FinishOptions();
     }
     ASSIGN_OR_RETURN(const Word who, line.Take("a tenant or a request"));
@@ -460,7 +485,8 @@ class Parser {
   }
 
   static bool IsSubject(std::string_view name) {
-    return name == "everyone" || name == "device" || name == "gap" || name == "drain";
+    return name == "everyone" || name == "device" || name == "gap" || name == "drain" ||
+           name == "fault" || name == "loads" || name == "unloads";
   }
 
   Status CheckSubject(const ScenarioLine& line, const Word& word) const {

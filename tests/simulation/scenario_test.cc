@@ -16,10 +16,10 @@ namespace {
 constexpr char kExample[] = R"(# name: example
 # description: everything the format has
 seed 7
-device step_tokens=256 running=8 queue=64 in_flight=2 canonical_chunks step=5ms   # a fast one
+device step_tokens=256 running=8 in_flight=2 canonical_chunks host_percent=50 step=5ms  # fast
 policy vtc
 model chat blocks=40 context=2048
-model mixed blocks=40 window=128 window_blocks=9 slots=4
+model mixed blocks=40 window=128 window_blocks=9 slots=4 loading
 tenant acme weight=3 guaranteed=4
 tenant hog queue=10 strict shared_cache
 
@@ -29,6 +29,9 @@ from 1s to 2s acme submits every 250ms prompt=5 output=6
 from 1s to 9s hog submits about every 1s prompt=5 output=6
 at 20ms hello cancels
 at 5ms hog stops reading for 1.5s
+at 0s loads mixed
+at 8s fault
+at 8s unloads chat
 at 9s drain
 expect hello ends before hog.1
 expect gap acme hog <= 20000
@@ -62,9 +65,10 @@ TEST(Scenario, SaysWhatHappensInOrderOfTime) {
   EXPECT_EQ(hello.output_max, 80);
   EXPECT_EQ(hello.shared.size(), 2);
   EXPECT_EQ(hello.deadline, std::chrono::seconds(2));
-  ASSERT_EQ(workload.disturbances.size(), 5);  // the stall is hog's three requests
-  EXPECT_EQ(workload.disturbances[0].lasting, std::chrono::milliseconds(1500));
-  EXPECT_EQ(workload.disturbances[3].submission, 3);
+  ASSERT_EQ(workload.disturbances.size(), 8);  // the stall is hog's three requests
+  EXPECT_EQ(workload.disturbances[0].model, 1);
+  EXPECT_EQ(workload.disturbances[1].lasting, std::chrono::milliseconds(1500));
+  EXPECT_EQ(workload.disturbances[4].submission, 3);
   ASSERT_EQ(scenario->expectations.size(), 4);
   EXPECT_EQ(scenario->expectations[2].value, 1.5);
 }

@@ -59,7 +59,14 @@ std::string DeviceText(const DeviceSetup& device) {
   absl::StrAppend(&text, " context_1024=", TimeText(Duration(time.context_kilotoken_ns)));
   absl::StrAppend(&text, " queue_timeout=", TimeText(device.queue_timeout));
   absl::StrAppend(&text, " lease=", device.lease_tokens);
-  absl::StrAppend(&text, " lease_reply=", TimeText(device.lease_reply), "\n");
+  absl::StrAppend(&text, " lease_reply=", TimeText(device.lease_reply));
+  if (device.host_percent > 0) {
+    absl::StrAppend(&text, " host_percent=", device.host_percent);
+    absl::StrAppend(&text, " copy_unit=", TimeText(device.copy_unit));
+  }
+  absl::StrAppend(&text, " paused_state=", TimeText(device.paused_state_max));
+  absl::StrAppend(&text, " paused=", TimeText(device.paused_max));
+  absl::StrAppend(&text, device.refuses_late ? " refuses_late\n" : "\n");
   return text;
 }
 
@@ -74,14 +81,15 @@ std::string ModelText(const ModelSetup& model) {
       absl::StrAppend(&text, " blocks=", group.units);
     }
   }
-  return text + "\n";
+  return text + (model.loading ? " loading\n" : "\n");
 }
 
 std::string TenantText(const TenantSetup& tenant) {
-  std::string text = absl::StrFormat("tenant %s weight=%d queue=%d budget=%d",
+  std::string text = absl::StrFormat("tenant %s weight=%d queue=%d running=%d budget=%d",
                                      tenant.name,
                                      tenant.weight,
                                      tenant.waiting_max,
+                                     tenant.running_max,
                                      tenant.budget_tokens);
   if (tenant.guaranteed_blocks > 0) {
     absl::StrAppend(&text, " guaranteed=", tenant.guaranteed_blocks);
@@ -116,6 +124,15 @@ std::string DisturbanceText(const Workload& workload, const Disturbance& disturb
   const std::string at = TimeText(disturbance.at);
   if (disturbance.kind == Disturbance::Kind::kDrain) {
     return absl::StrFormat("at %s drain\n", at);
+  }
+  if (disturbance.kind == Disturbance::Kind::kFault) {
+    return absl::StrFormat("at %s fault\n", at);
+  }
+  if (!disturbance.of_request()) {
+    return absl::StrFormat("at %s %s %s\n",
+                           at,
+                           disturbance.kind == Disturbance::Kind::kLoad ? "loads" : "unloads",
+                           workload.models[disturbance.model].name);
   }
   const std::string& name = workload.submissions[disturbance.submission].name;
   if (disturbance.kind == Disturbance::Kind::kCancel) {

@@ -49,14 +49,23 @@ std::vector<ServiceClass> MakeClasses(const Workload& workload) {
   return classes;
 }
 
+Duration OrNever(Duration time) { return time > Duration::zero() ? time : Duration::max(); }
+
 ModelSpec SpecOf(const DeviceSetup& device, const ModelSetup& setup) {
   ModelSpec spec;
   spec.geometry = {
       .groups = {}, .context_tokens_max = setup.context_tokens_max, .vocab_size = kVocabSize};
   for (const GroupSetup& group : setup.groups) {
-    spec.geometry.groups.push_back({.kind = group.kind, .window = group.window});
+    // As if a byte took a nanosecond.
+    spec.geometry.groups.push_back(
+        {.kind = group.kind, .window = group.window, .unit_bytes = device.copy_unit.count()});
     spec.units.push_back(group.units);
+    if (device.host_percent > 0) {
+      spec.host.units.push_back(HostUnits(group, device.host_percent));
+      spec.host.bytes_per_s = 1'000'000'000;
+    }
   }
+  spec.resident = !setup.loading;
   spec.chunk_grid = device.cut_at_blocks ? kBlockTokens : 1;
   spec.costs = {.prompt_token = kPromptTokenUnits, .output_token = kOutputTokenUnits};
   spec.step_time = device.time;
@@ -71,6 +80,9 @@ std::unique_ptr<Scheduler> MakeScheduler(const Workload& workload) {
       SchedulerOptions{.step_tokens_max = static_cast<int32_t>(device.step_tokens_max),
                        .running_max = static_cast<int32_t>(device.running_max),
                        .waiting_max = static_cast<int32_t>(device.waiting_max),
+                       .paused_state_max = OrNever(device.paused_state_max),
+                       .paused_max = OrNever(device.paused_max),
+                       .refuses_late = device.refuses_late,
                        .classes = MakeClasses(workload)},
       MakePolicy(workload.policy));
   for (const ModelSetup& model : workload.models) {
@@ -78,10 +90,13 @@ std::unique_ptr<Scheduler> MakeScheduler(const Workload& workload) {
     CHECK(slot.ok());
   }
   for (const TenantSetup& tenant : workload.tenants) {
-    const Status status = scheduler->SetTenant(TenantId(tenant.name),
-                                               {.weight = tenant.weight,
-                                                .waiting_max = tenant.waiting_max,
-                                                .reserves_all_output = tenant.strict});
+    const Status status =
+        scheduler->SetTenant(TenantId(tenant.name),
+                             {.weight = tenant.weight,
+                              .running_max = tenant.running_max,
+                              .waiting_max = tenant.waiting_max,
+                              .cached_blocks_guaranteed = tenant.guaranteed_blocks,
+                              .reserves_all_output = tenant.strict});
     CHECK(status.ok());
   }
   return scheduler;

@@ -28,6 +28,9 @@ struct Event {
     kStall,
     kResume,
     kDrain,
+    kFault,
+    kLoad,
+    kUnload,
     kStepDone,
     kLease,
     kWake
@@ -35,6 +38,7 @@ struct Event {
   Kind kind = Kind::kWake;
   uint32_t submission = 0;
   Duration lasting{};  // of a stall
+  uint32_t model = 0;
 };
 
 uint64_t Fold(uint64_t hash, uint64_t value) { return SplitMix64(hash ^ value).Next(); }
@@ -85,14 +89,16 @@ class Simulation {
         options_(options),
         scheduler_(MakeScheduler(workload)),
         device_(workload.models,
-                {.sensitive_to_chunks = options.sensitive_to_chunks,
+                {.host_percent = workload.device.host_percent,
+                 .sensitive_to_chunks = options.sensitive_to_chunks,
                  .check_reads = options.check_reads},
                 [this](SequenceId id) { return DomainOf(workload_, submission_of_.at(id)); }),
         checks_(workload, *scheduler_),
         ledger_(BudgetsOf(workload)),
         noise_(workload.seed ^ 0x6e6f697365),
         all_reserved_(AllReserved(workload)),
-        streams_(workload.submissions.size()) {
+        streams_(workload.submissions.size()),
+        unloading_(workload.models.size(), false) {
     report_.requests.resize(workload.submissions.size());
     report_.tenants.resize(workload.tenants.size());
     for (uint32_t i = 0; i < workload.submissions.size(); ++i) {
@@ -109,6 +115,7 @@ class Simulation {
       if (options_.check) {
         checks_.AfterEvent(now());
       }
+      UnloadModels();
       const bool more_now = !events_.empty() && events_.next_at() == now();
       if (!more_now) {
         PlanSteps();
@@ -128,7 +135,9 @@ class Simulation {
   Duration elapsed() const { return now().time_since_epoch(); }
 
   void PushDisturbance(const Disturbance& disturbance) {
-    Event event{.submission = disturbance.submission, .lasting = disturbance.lasting};
+    Event event{.submission = disturbance.submission,
+                .lasting = disturbance.lasting,
+                .model = disturbance.model};
     switch (disturbance.kind) {
       case Disturbance::Kind::kCancel:
         event.kind = Event::Kind::kCancel;
@@ -138,6 +147,15 @@ class Simulation {
         break;
       case Disturbance::Kind::kDrain:
         event.kind = Event::Kind::kDrain;
+        break;
+      case Disturbance::Kind::kFault:
+        event.kind = Event::Kind::kFault;
+        break;
+      case Disturbance::Kind::kLoad:
+        event.kind = Event::Kind::kLoad;
+        break;
+      case Disturbance::Kind::kUnload:
+        event.kind = Event::Kind::kUnload;
         break;
     }
     events_.Push(TimePoint(disturbance.at), event);
@@ -158,7 +176,17 @@ class Simulation {
         Resume(event.submission);
         break;
       case Event::Kind::kDrain:
-        draining_ = true;
+        scheduler_->Drain();
+        break;
+      case Event::Kind::kFault:
+        fault_ = true;
+        break;
+      case Event::Kind::kLoad:
+        scheduler_->ModelLoaded(ModelSlot(event.model));
+        break;
+      case Event::Kind::kUnload:
+        scheduler_->DrainModel(ModelSlot(event.model));
+        unloading_[event.model] = true;
         break;
       case Event::Kind::kStepDone:
         CommitOldest();
@@ -174,11 +202,10 @@ class Simulation {
   void Submit(uint32_t index) {
     report_.requests[index].arrival = elapsed();
     const bool leased =
-        !draining_ && (!leases() || ledger_.Reserve(workload_.submissions[index].tenant,
-                                                    index,
-                                                    workload_.device.lease_tokens));
+        !leases() ||
+        ledger_.Reserve(workload_.submissions[index].tenant, index, workload_.device.lease_tokens);
     const StatusOr<SequenceId> id = leased ? scheduler_->Submit(SpecOf(workload_, index), now())
-                                           : Status(StatusCode::kUnavailable, "drain or quota");
+                                           : Status(StatusCode::kUnavailable, "quota");
     if (!id.ok()) {
       if (leased) {
         Settle(index);
@@ -192,6 +219,30 @@ class Simulation {
     checks_.OnSubmit(*id);
   }
 
+  // A model that drains goes with its last request, and not before.
+  void UnloadModels() {
+    for (uint32_t model = 0; model < unloading_.size(); ++model) {
+      if (!unloading_[model]) {
+        continue;
+      }
+      const bool used = std::any_of(running_.begin(), running_.end(), [model](const Running& step) {
+        return step.plan.model.value() == model;
+      });
+      bool live = false;
+      for (uint32_t i = 0; i < streams_.size() && !live; ++i) {
+        live = streams_[i].live && workload_.submissions[i].model == model;
+      }
+      const bool gone = scheduler_->RemoveModel(ModelSlot(model)).ok();
+      unloading_[model] = !gone;
+      if (gone && live) {
+        checks_.Fail(check::kDrain, "a model is unloaded while it has requests");
+      }
+      if (!gone && !live && !used) {
+        checks_.Fail(check::kDrain, "a model without requests cannot be unloaded");
+      }
+    }
+  }
+
   void Cancel(uint32_t index) {
     if (streams_[index].live) {
       scheduler_->Cancel(streams_[index].id);
@@ -203,6 +254,7 @@ class Simulation {
     Stream& stream = streams_[index];
     if (stream.live) {
       scheduler_->Pause(stream.id);
+      checks_.OnPause(stream.id, now());
       stream.stalled_until = std::max(stream.stalled_until, elapsed() + lasting);
       events_.Push(now() + lasting, {Event::Kind::kResume, index});
     }
@@ -211,6 +263,7 @@ class Simulation {
   void Resume(uint32_t index) {
     if (streams_[index].live && elapsed() >= streams_[index].stalled_until) {
       scheduler_->Resume(streams_[index].id);
+      checks_.OnResume(streams_[index].id);
     }
   }
 
@@ -334,6 +387,7 @@ class Simulation {
     }
     Duration lasts = workload_.device.time.Estimate(
         shape.prefill_tokens, shape.decode_rows, shape.context_tokens);
+    lasts += workload_.device.copy_unit * HostCopies(plan);
     if (workload_.device.noise_per_mille > 0) {
       const auto noise = static_cast<int64_t>(
           noise_.Below(static_cast<uint64_t>(workload_.device.noise_per_mille) + 1));
@@ -350,6 +404,12 @@ class Simulation {
     }
   }
 
+  static int64_t HostCopies(const StepPlan& plan) {
+    return std::count_if(plan.copies_before.begin(),
+                         plan.copies_before.end(),
+                         [](const StateCopy& copy) { return copy.from_place != copy.to_place; });
+  }
+
   // Delivered service: what is computed for the first time.
   void CountRow(const PlanRow& row, uint32_t index, StepShape& shape) {
     const Submission& submission = workload_.submissions[index];
@@ -361,6 +421,7 @@ class Simulation {
         std::max<int64_t>(0, std::min<int64_t>(end, submission.prompt_tokens) - first);
     high_water = std::max(high_water, end);
     report_.recomputed_tokens += again;
+    report_.requests[index].recomputed_tokens += again;
     report_.prompt_tokens += prompt;
     report_.tenants[submission.tenant].delivered_units +=
         kPromptTokenUnits * prompt + (row.sample ? kOutputTokenUnits : 0);
@@ -385,6 +446,9 @@ class Simulation {
     running_.pop_front();
     StepResult result;
     result.rows.resize(running.plan.rows.size());
+    if (std::exchange(fault_, false)) {
+      FailStep(running);
+    }
     std::vector<uint32_t> over;
     for (size_t i = 0; i < running.plan.rows.size(); ++i) {
       const PlanRow& row = running.plan.rows[i];
@@ -403,6 +467,17 @@ class Simulation {
     for (const uint32_t index : over) {
       CheckOutput(index);
       End(index, EndKind::kFinished);
+    }
+  }
+
+  // The device failed: what it had computed is not to be relied on.
+  void FailStep(const Running& running) {
+    for (const PlanRow& row : running.plan.rows) {
+      const uint32_t index = submission_of_.at(row.sequence->id());
+      if (streams_[index].live) {
+        scheduler_->Cancel(streams_[index].id);
+        End(index, EndKind::kFault);
+      }
     }
   }
 
@@ -438,7 +513,7 @@ class Simulation {
       return;  // what decoding left behind is out of sight at once
     }
     if (!options_.check || (sensitive && (!workload_.device.cut_at_blocks ||
-                                          report_.requests[index].preemptions > 0))) {
+                                          report_.requests[index].recomputed_tokens > 0))) {
       return;
     }
     if (report_.requests[index].output_hash != OutputHashAlone(workload_, index, sensitive)) {
@@ -478,6 +553,11 @@ class Simulation {
         }
       }
     }
+    for (const StateCopy& copy : plan.copies_before) {
+      if (copy.from_place != copy.to_place) {
+        hash = Fold(hash, (uint64_t{copy.from} << 32) + copy.to);
+      }
+    }
     for (const Ended& ended : plan.ended) {
       hash = Fold(hash, ended.id.value());
     }
@@ -490,7 +570,8 @@ class Simulation {
   void Finish() {
     report_.ended = elapsed();
     const SchedulerStats stats = scheduler_->stats();
-    report_.blocks_held = stats.blocks_used;
+    report_.blocks_held = stats.blocks_used + stats.host_units_used;
+    report_.swapped_in = static_cast<int64_t>(stats.swapped_in);
     report_.cache_lookup_tokens = static_cast<int64_t>(stats.cache.lookup_tokens);
     report_.cache_hit_tokens = static_cast<int64_t>(stats.cache.hit_tokens);
     if (!checks_.violation().has_value() && !scheduler_->idle()) {
@@ -529,7 +610,8 @@ class Simulation {
   std::deque<Running> running_;
   TimePoint free_at_{};
   std::optional<TimePoint> wake_at_;
-  bool draining_ = false;
+  std::vector<bool> unloading_;  // [models] draining, and not gone yet
+  bool fault_ = false;
   Report report_;
 };
 

@@ -31,7 +31,7 @@ void SortByTime(Workload& workload) {
   }
   workload.submissions = std::move(sorted);
   for (Disturbance& disturbance : workload.disturbances) {
-    if (disturbance.kind != Disturbance::Kind::kDrain) {
+    if (disturbance.of_request()) {
       disturbance.submission = place[disturbance.submission];
     }
   }

@@ -26,6 +26,7 @@ struct ModelSetup {
   std::string name;
   int64_t context_tokens_max = 8192;
   std::vector<GroupSetup> groups;
+  bool loading = false;  // its weights come with a Disturbance
 
   friend bool operator==(const ModelSetup&, const ModelSetup&) = default;
 };
@@ -43,6 +44,13 @@ struct DeviceSetup {
   Duration queue_timeout{};  // of every class; zero: none
   int64_t lease_tokens = 0;  // output tokens of a lease; 0: no leases
   Duration lease_reply{};    // how long the ledger takes to extend one
+  // Host memory for state of preempted sequences, in per cent of each pool; 0: none. A unit's copy.
+  int64_t host_percent = 0;
+  Duration copy_unit = std::chrono::milliseconds(1);
+  // A paused sequence gives up its state, and ends; zero: never.
+  Duration paused_state_max{};
+  Duration paused_max{};
+  bool refuses_late = false;
   // Roughly a 7B model on an A10G, the device of the published VTC logs.
   StepTimeModel time{.base_ns = 22'000'000,
                      .prefill_token_ns = 210'000,
@@ -60,6 +68,7 @@ struct TenantSetup {
   std::string name;
   int64_t weight = 1;
   int64_t waiting_max = 1024;  // sequences
+  int64_t running_max = 1 << 20;
   int64_t guaranteed_blocks = 0;
   int64_t budget_tokens = 1'000'000'000;  // output tokens it may lease
   bool strict = false;                    // reserves all that it declares
@@ -93,11 +102,16 @@ struct Disturbance {
     kCancel,  // the client goes away
     kStall,   // the client stops reading for `lasting`
     kDrain,   // no new request from now on
+    kFault,   // the device fails at the step that is done next: its requests end
+    kLoad,    // a model's weights are there
+    kUnload,  // a model takes no new requests, and goes when its last one has ended
   };
   Kind kind = Kind::kCancel;
   Duration at{};
-  uint32_t submission = 0;  // whose; not for kDrain
+  uint32_t submission = 0;  // whose, if it is of a request
   Duration lasting{};
+  uint32_t model = 0;  // of kLoad and kUnload
+  bool of_request() const { return kind == Kind::kCancel || kind == Kind::kStall; }
 };
 
 struct Workload {
@@ -115,6 +129,11 @@ void SortByTime(Workload& workload);
 
 // The prompt of one submission. Token j of a segment depends on its content and j alone.
 std::vector<TokenId> PromptOf(const Workload& workload, size_t submission, int64_t vocab_size);
+
+// Units of the host for a group.
+inline int64_t HostUnits(const GroupSetup& group, int64_t host_percent) {
+  return (group.units * host_percent + 99) / 100;
+}
 
 inline constexpr int64_t kVocabSize = 32'000;
 inline constexpr int kServiceClasses = 3;
