@@ -92,7 +92,9 @@ StatusOr<std::string> ReadSecretFile(const std::string& path) {
   if (file.get() < 0) {
     if (errno == ENOENT) {
       return ErrorF(
-          StatusCode::kNotFound, "%s: no such secret; `inferctl keys init` makes it", path);
+          StatusCode::kNotFound,
+          "%s: no such secret; `inferctl keys init` (for TLS `inferctl cert dev`) makes it",
+          path);
     }
     return FileError(path, "open", errno);
   }
