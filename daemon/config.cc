@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "daemon/config_schema.h"
 #include "daemon/config_values.h"
+#include "daemon/listen_address.h"
 
 namespace inferd {
 namespace {
@@ -339,7 +340,42 @@ Status ApplyOverride(const std::string& text, YAML::Node& root) {
   }
 }
 
+// What hosts may reach us how.
+void CheckListener(const Config& config, Reader& reader, const YAML::Node& root) {
+  const Config::DataListener::Tls& tls = config.data.tls;
+  const auto address = ParseListenAddress(config.data.address);
+  if (!address.ok()) {
+    return;  // said already
+  }
+  const bool whole = !tls.certificate.empty() && !tls.key.empty() && !tls.client_ca.empty();
+  const bool none = tls.certificate.empty() && tls.key.empty() && tls.client_ca.empty();
+  const auto report = [&](const std::string& key, const std::string& what) {
+    // The place of what is there of the way to it.
+    YAML::Node node = root;
+    for (const std::string& part : {std::string("listeners"), std::string("data"), key}) {
+      const YAML::Node child = node.IsMap() ? std::as_const(node)[part] : YAML::Node();
+      if (!child.IsDefined() || child.IsNull()) {
+        break;
+      }
+      node.reset(child);
+    }
+    const std::string path = "listeners.data." + key;
+    reader.ErrorAt(reader.Where(node, path), path, what);
+  };
+  if (!whole && !none) {
+    report("tls", "certificate, key and client_ca are needed together");
+  } else if (whole && address->is_unix) {
+    report("tls", "a Unix socket has none: its permissions say who may connect");
+  } else if (none && !address->IsLocal() && !config.data.insecure) {
+    report("address",
+           absl::StrFormat("other hosts reach \"%s\": tls is needed (inferctl cert dev makes "
+                           "files for a first try), or insecure: true",
+                           config.data.address));
+  }
+}
+
 void CheckWhole(const Config& config, Reader& reader, const YAML::Node& root) {
+  CheckListener(config, reader, root);
   std::set<std::string> names;
   for (size_t i = 0; i < config.models.size(); ++i) {
     if (!names.insert(config.models[i].name).second) {

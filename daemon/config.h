@@ -39,6 +39,10 @@ struct Config {
     bool reflection = true;
     int64_t message_bytes_max = int64_t{16} << 20;
     int64_t connection_streams_max = 256;
+    struct Tls {
+      std::string certificate, key, client_ca;  // all, or none: no TLS
+    } tls;
+    bool insecure = false;
   } data;
   struct DeviceChoice {
     std::string kind = "cpu";

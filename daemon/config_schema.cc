@@ -41,10 +41,12 @@ Status CheckNotEmpty(std::string_view text) {
 void VisitListeners(FieldVisitor& v, Config& c) {
   v.Enter("listeners", "Where the daemon listens.");
   v.Enter("data", "The data plane: generation, models, health.");
-  v.String("address",
-           c.data.address,
-           {.choices = {}, .check = CheckAddress, .required = false},
-           "127.0.0.1:PORT, [::1]:PORT (port 0: the system picks one) or unix:PATH.");
+  v.String(
+      "address",
+      c.data.address,
+      {.choices = {}, .check = CheckAddress, .required = false},
+      "127.0.0.1:PORT, [::1]:PORT (port 0: the system picks one), unix:PATH, or an address that "
+      "other hosts reach, which needs tls.");
   v.Bool("reflection", c.data.reflection, "Serve grpc.reflection, so that tools find the API.");
   v.Bytes("message_bytes_max",
           c.data.message_bytes_max,
@@ -54,6 +56,20 @@ void VisitListeners(FieldVisitor& v, Config& c) {
             c.data.connection_streams_max,
             {.min = 1, .max = 65536, .required = false},
             "Calls in flight on one connection.");
+  v.Enter("tls", "Mutual TLS; all three files or none. Files that change are read again.");
+  v.String("certificate",
+           c.data.tls.certificate,
+           {},
+           "PEM; our own certificate first, then those between it and its authority.");
+  v.String("key", c.data.tls.key, {}, "PEM without a passphrase, of mode 0600.");
+  v.String("client_ca",
+           c.data.tls.client_ca,
+           {},
+           "PEM; the authorities that callers' certificates come from.");
+  v.Leave();
+  v.Bool("insecure",
+         c.data.insecure,
+         "Serve other hosts without TLS: whoever is in between reads and writes everything.");
   v.Leave();
   v.Enter("admin", "The admin plane: audit, erasure, holds.");
   v.String("address",

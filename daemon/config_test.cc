@@ -73,7 +73,7 @@ TEST(Config, NamesPlaceAndKeyOfBadValues) {
       Errors("schema_version: 010\n"
              "listeners:\n"
              "  data:\n"
-             "    address: 0.0.0.0:80\n"
+             "    address: here:80\n"
              "    reflection: yes\n"
              "    message_bytes_max: 3 MiB\n"
              "device: {kind: cpuu}\n"
@@ -82,9 +82,8 @@ TEST(Config, NamesPlaceAndKeyOfBadValues) {
              "drain: {delay: 5}\n"),
       ElementsAre(
           "c.yaml:1:17: error: schema_version: \"010\" is not an integer",
-          "c.yaml:4:14: error: listeners.data.address: \"0.0.0.0:80\" is not allowed: "
-          "callers are not identified yet, so only 127.0.0.1:PORT, [::1]:PORT and "
-          "unix:PATH are",
+          "c.yaml:4:14: error: listeners.data.address: \"here:80\" is not an address; write "
+          "127.0.0.1:PORT, [::1]:PORT, another address of this host with a port, or unix:PATH",
           "c.yaml:5:17: error: listeners.data.reflection: \"yes\" is neither true nor false",
           "c.yaml:6:24: error: listeners.data.message_bytes_max: \"3 MiB\" is not a size "
           "such as 16MiB (B, KiB, MiB, GiB, TiB)",
@@ -123,6 +122,26 @@ TEST(Config, RefusesAModelNameTwiceAndOddNames) {
   EXPECT_THAT(Errors("schema_version: 1\nmodels: [{name: a@b, path: c}]\n"),
               ElementsAre("c.yaml:2:17: error: models[0].name: \"a@b\" is not a name: 1 to 128 of "
                           "a-z A-Z 0-9 . _ -"));
+}
+
+TEST(Config, OtherHostsNeedTls) {
+  const std::string tls = "tls: {certificate: a, key: b, client_ca: c}";
+  const auto errors = [](const std::string& data) {
+    return Errors(std::string(kSmall) + "listeners: {data: {" + data + "}}\n");
+  };
+  EXPECT_THAT(errors("address: \"0.0.0.0:80\""),
+              ElementsAre(HasSubstr("listeners.data.address: other hosts reach \"0.0.0.0:80\": tls "
+                                    "is needed")));
+  EXPECT_THAT(errors("address: \"0.0.0.0:80\", insecure: true"), IsEmpty());
+  EXPECT_THAT(errors("address: \"0.0.0.0:80\", " + tls), IsEmpty());
+  EXPECT_THAT(errors(tls), IsEmpty());
+  EXPECT_THAT(
+      errors("tls: {certificate: a, key: b}"),
+      ElementsAre(HasSubstr("listeners.data.tls: certificate, key and client_ca are needed")));
+  EXPECT_THAT(errors("address: unix:/run/x, " + tls),
+              ElementsAre(HasSubstr("listeners.data.tls: a Unix socket has none")));
+  EXPECT_THAT(Errors(kSmall, {"listeners.data.address=10.0.0.1:80"}),
+              ElementsAre(HasSubstr("--set listeners.data.address=10.0.0.1:80: error: ")));
 }
 
 TEST(Config, OverridesWinAndAreNamedInErrors) {

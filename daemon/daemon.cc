@@ -17,6 +17,7 @@
 #include "daemon/model_directory.h"
 #include "daemon/model_service.h"
 #include "daemon/stream_registry.h"
+#include "daemon/tls_credentials.h"
 #include "daemon/worker_pool.h"
 #include "governance/model_digest.h"
 #include "model/model_file.h"
@@ -61,8 +62,11 @@ Digest ConfigDigest(const Config& config) {
   return Sha256Of(PrintConfig(result));
 }
 
-GrpcServer::Options ToServerOptions(const Config& config, const ListenAddress& address) {
+GrpcServer::Options ToServerOptions(const Config& config,
+                                    const ListenAddress& address,
+                                    std::shared_ptr<TlsCredentials> tls) {
   return {.address = address,
+          .credentials = std::move(tls),
           .reflection = config.data.reflection,
           .message_bytes_max = config.data.message_bytes_max,
           .connection_streams_max = config.data.connection_streams_max};
@@ -98,12 +102,13 @@ struct Daemon::Parts {
   Engine engine;
   EngineBackend backend;
   WorkerPool workers;
+  std::shared_ptr<TlsCredentials> tls;  // nullptr: no TLS
   std::unique_ptr<GrpcServer> server;
   std::unique_ptr<AdminServer> admin;  // nullptr: nothing to administrate
   std::atomic<bool> draining{false};
   std::atomic<bool> aborted{false};
   bool ended = false;    // FinishDrain ran
-  bool healthy = false;  // as last reported; the thread that calls UpdateHealth
+  bool healthy = false;  // as last reported; the thread that calls Tick
 };
 
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -149,8 +154,15 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                              .duration_max = config.requests.duration_max,
                              .audit = parts->audit == nullptr ? nullptr : &parts->audit->join()}));
   services.push_back(MakeModelService(parts->models, SystemClock()));
-  ASSIGN_OR_RETURN(parts->server,
-                   GrpcServer::Start(ToServerOptions(config, address), std::move(services)));
+  if (!config.data.tls.certificate.empty()) {
+    const Config::DataListener::Tls& tls = config.data.tls;
+    ASSIGN_OR_RETURN(
+        parts->tls,
+        TlsCredentials::Start({tls.certificate, tls.key, tls.client_ca}, SystemClock()));
+  }
+  ASSIGN_OR_RETURN(
+      parts->server,
+      GrpcServer::Start(ToServerOptions(config, address, parts->tls), std::move(services)));
   parts->server->SetHealth(kGenerationHealth, false);
   for (const ModelEntry& entry : config.models) {
     parts->server->SetHealth("model:" + entry.name, false);
@@ -210,6 +222,25 @@ Status Daemon::LoadModel(const ModelEntry& entry,
        {"duration_ms", std::to_string(millis.count())}});
   parts_->models.SetReady(parts_->device->capabilities().name, std::move(model));
   return OkStatus();
+}
+
+void Daemon::Tick() {
+  UpdateHealth();
+  ReloadTls();
+}
+
+void Daemon::ReloadTls() {
+  if (parts_->tls == nullptr) {
+    return;
+  }
+  const StatusOr<bool> reloaded = parts_->tls->ReloadIfChanged();
+  if (!reloaded.ok()) {
+    Log(LogLevel::kError,
+        "TLS files are of no use; those read before stay",
+        {{"error", std::string(Message(reloaded.status()))}});
+  } else if (*reloaded) {
+    Log(LogLevel::kInfo, "TLS files read again");
+  }
 }
 
 void Daemon::UpdateHealth() {

@@ -28,8 +28,9 @@ class Daemon {
   // error, which names the model.
   Status LoadModels(const std::function<void(const std::string&)>& progress);
 
-  // Sets health from the engine's progress; call it about once a second.
-  void UpdateHealth();
+  // Sets health from the engine's progress, and reads TLS files that changed; call it about once a
+  // second.
+  void Tick();
 
   // Refuses new generations and turns health to NOT_SERVING.
   void BeginDrain();
@@ -48,6 +49,8 @@ class Daemon {
   Status LoadModel(const ModelEntry& entry,
                    const std::function<void(const std::string&)>& progress);
 
+  void UpdateHealth();
+  void ReloadTls();
   Status RecordModel(LeafType type, const ResidentModel& model);
 
   std::unique_ptr<Parts> parts_;

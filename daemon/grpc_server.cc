@@ -57,11 +57,13 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   grpc::ServerBuilder builder;
   SetChannelArguments(options, builder);
   int port = 0;
-  builder.AddListeningPort(options.address.ForGrpc(), grpc::InsecureServerCredentials(), &port);
+  std::unique_ptr<GrpcServer> result(new GrpcServer());
+  result->credentials_ =
+      options.credentials != nullptr ? options.credentials : grpc::InsecureServerCredentials();
+  builder.AddListeningPort(options.address.ForGrpc(), result->credentials_, &port);
   for (const auto& service : services) {
     builder.RegisterService(service.get());
   }
-  std::unique_ptr<GrpcServer> result(new GrpcServer());
   result->services_ = std::move(services);
   result->server_ = builder.BuildAndStart();
   if (result->server_ == nullptr) {

@@ -11,6 +11,7 @@
 
 namespace grpc {
 class Server;
+class ServerCredentials;
 class Service;
 }  // namespace grpc
 
@@ -21,6 +22,7 @@ class GrpcServer {
  public:
   struct Options {
     ListenAddress address;
+    std::shared_ptr<grpc::ServerCredentials> credentials;  // nullptr: no TLS
     bool reflection = true;
     int64_t message_bytes_max = int64_t{16} << 20;
     int64_t connection_streams_max = 256;
@@ -41,6 +43,7 @@ class GrpcServer {
   GrpcServer();
 
   std::string address_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;  // outlive the server
   std::vector<std::unique_ptr<grpc::Service>> services_;  // outlive the server
   std::unique_ptr<grpc::Server> server_;
 };

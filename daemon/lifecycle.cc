@@ -177,12 +177,12 @@ int RunDaemon(const Config& config) {
     return Fail(loaded.status);
   }
   if (!loaded.interrupted) {
-    daemon->UpdateHealth();
+    daemon->Tick();
     Log(LogLevel::kInfo, "ready");
     Announce("listening " + daemon->address());
     sd_notifyf(0, "READY=1\nSTATUS=serving on %s", daemon->address().c_str());
     while (Wait(signals, nullptr, kTickMs) != Event::kSignal) {
-      daemon->UpdateHealth();
+      daemon->Tick();
     }
   }
   Drain(*daemon, config, signals);

@@ -16,17 +16,12 @@ namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
 
-Status NotAllowed(std::string_view text) {
-  return ErrorF(StatusCode::kInvalidArgument,
-                "\"%s\" is not allowed: callers are not identified yet, so only 127.0.0.1:PORT, "
-                "[::1]:PORT and unix:PATH are",
-                text);
-}
-
 Status Malformed(std::string_view text) {
-  return ErrorF(StatusCode::kInvalidArgument,
-                "\"%s\" is not an address; write 127.0.0.1:PORT, [::1]:PORT or unix:PATH",
-                text);
+  return ErrorF(
+      StatusCode::kInvalidArgument,
+      "\"%s\" is not an address; write 127.0.0.1:PORT, [::1]:PORT, another address of this "
+      "host with a port, or unix:PATH",
+      text);
 }
 
 StatusOr<ListenAddress> ParseUnix(std::string_view text) {
@@ -41,33 +36,42 @@ StatusOr<ListenAddress> ParseUnix(std::string_view text) {
   return address;
 }
 
-// A socket bound or connected to the address, or errno.
+// The address as the sockets' functions take it.
+struct SocketAddress {
+  sockaddr_storage storage = {};
+  socklen_t size = 0;
+};
+
+SocketAddress ToSocketAddress(const ListenAddress& address) {
+  SocketAddress result;
+  sockaddr_in in = {};
+  if (inet_pton(AF_INET, address.host.c_str(), &in.sin_addr) == 1) {
+    in.sin_family = AF_INET;
+    in.sin_port = htons(static_cast<uint16_t>(address.port));
+    std::memcpy(&result.storage, &in, result.size = sizeof(in));
+    return result;
+  }
+  sockaddr_in6 in6 = {};
+  inet_pton(AF_INET6, address.host.c_str(), &in6.sin6_addr);
+  in6.sin6_family = AF_INET6;
+  in6.sin6_port = htons(static_cast<uint16_t>(address.port));
+  std::memcpy(&result.storage, &in6, result.size = sizeof(in6));
+  return result;
+}
+
+// A socket bound to the address, or errno.
 int TryTcp(const ListenAddress& address) {
-  const bool v6 = address.host == "::1";
-  const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const SocketAddress socket_address = ToSocketAddress(address);
+  const int fd = socket(socket_address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     return errno;
   }
   // As gRPC's own listener does: connections of an earlier process in TIME_WAIT do not matter.
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  sockaddr_storage storage = {};
-  socklen_t size = 0;
-  if (v6) {
-    sockaddr_in6 in6 = {};
-    in6.sin6_family = AF_INET6;
-    in6.sin6_addr = in6addr_loopback;
-    in6.sin6_port = htons(static_cast<uint16_t>(address.port));
-    std::memcpy(&storage, &in6, size = sizeof(in6));
-  } else {
-    sockaddr_in in = {};
-    in.sin_family = AF_INET;
-    inet_pton(AF_INET, address.host.c_str(), &in.sin_addr);
-    in.sin_port = htons(static_cast<uint16_t>(address.port));
-    std::memcpy(&storage, &in, size = sizeof(in));
-  }
-  const auto* generic = static_cast<const sockaddr*>(static_cast<const void*>(&storage));
-  const int error = bind(fd, generic, size) == 0 && listen(fd, 1) == 0 ? 0 : errno;
+  const auto* generic =
+      static_cast<const sockaddr*>(static_cast<const void*>(&socket_address.storage));
+  const int error = bind(fd, generic, socket_address.size) == 0 && listen(fd, 1) == 0 ? 0 : errno;
   close(fd);
   return error;
 }
@@ -90,11 +94,18 @@ int TryUnix(const ListenAddress& address) {
 
 }  // namespace
 
+bool ListenAddress::IsLocal() const {
+  in_addr v4 = {};
+  return is_unix || host == "::1" ||
+         (inet_pton(AF_INET, host.c_str(), &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127);
+}
+
 std::string ListenAddress::ForGrpc() const {
   if (is_unix) {
     return "unix:" + path;
   }
-  return absl::StrFormat("%s:%d", host == "::1" ? "[::1]" : host, port);
+  const bool v6 = host.find(':') != std::string::npos;
+  return absl::StrFormat(v6 ? "[%s]:%d" : "%s:%d", host, port);
 }
 
 StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {
@@ -110,15 +121,13 @@ StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {
   if (!port.ok() || *port < 0 || *port > 65535) {
     return Malformed(text);
   }
+  const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   ListenAddress address;
   address.port = static_cast<int>(*port);
-  address.host = host;
-  in_addr v4 = {};
-  if (host == "[::1]") {
-    address.host = "::1";
-  } else if (inet_pton(AF_INET, address.host.c_str(), &v4) != 1 ||
-             (ntohl(v4.s_addr) >> 24) != 127) {
-    return NotAllowed(text);
+  address.host = bracketed ? host.substr(1, host.size() - 2) : host;
+  in6_addr ignored = {};
+  if (inet_pton(bracketed ? AF_INET6 : AF_INET, address.host.c_str(), &ignored) != 1) {
+    return Malformed(text);
   }
   return address;
 }

@@ -124,16 +124,21 @@ CertificatePtr Sign(const DevCertificates& wanted,
   CHECK(BN_rand(serial.get(), kSerialBits, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1 &&
         BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(x)) != nullptr);
   const auto set_time = [](ASN1_TIME* time, WallTime at) {
-    CHECK(ASN1_TIME_set(time, std::chrono::system_clock::to_time_t(
-                                  std::chrono::time_point_cast<std::chrono::seconds>(at))) !=
-          nullptr);
+    CHECK(ASN1_TIME_set(time,
+                        std::chrono::system_clock::to_time_t(
+                            std::chrono::time_point_cast<std::chrono::seconds>(at))) != nullptr);
   };
   set_time(X509_getm_notBefore(x), wanted.now - kBackdate);
   set_time(X509_getm_notAfter(x), wanted.now + wanted.lifetime);
   X509_NAME* const subject = X509_get_subject_name(x);
   std::vector<unsigned char> bytes(name.begin(), name.end());
-  CHECK(X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8, bytes.data(),
-                                   static_cast<int>(bytes.size()), -1, 0) == 1);
+  CHECK(X509_NAME_add_entry_by_NID(subject,
+                                   NID_commonName,
+                                   MBSTRING_UTF8,
+                                   bytes.data(),
+                                   static_cast<int>(bytes.size()),
+                                   -1,
+                                   0) == 1);
   X509* const signer = issuer == nullptr ? x : issuer->certificate.get();
   CHECK(X509_set_issuer_name(x, X509_get_subject_name(signer)) == 1 &&
         X509_set_pubkey(x, &subject_key) == 1);
@@ -187,9 +192,9 @@ StatusOr<Authority> ReadAuthority(const std::string& certificate_path,
 // One certificate and its key, as two files.
 struct Pair {
   std::string certificate_path, key_path;
-  std::string name;            // CN
-  std::string subject_names;   // subjectAltName in OpenSSL's language
-  std::string purpose;         // extendedKeyUsage
+  std::string name;           // CN
+  std::string subject_names;  // subjectAltName in OpenSSL's language
+  std::string purpose;        // extendedKeyUsage
 };
 
 Pair ServerPair(const DevCertificates& wanted) {
@@ -268,9 +273,8 @@ StatusOr<std::vector<std::string>> WriteDevCertificates(const DevCertificates& w
   for (const Pair& pair : pairs) {
     for (const std::string& path : {pair.certificate_path, pair.key_path}) {
       if (IsThere(path) || path == ca_path || path == ca_key_path) {
-        return ErrorF(StatusCode::kAlreadyExists,
-                      "%s: is there already; keys are not overwritten",
-                      path);
+        return ErrorF(
+            StatusCode::kAlreadyExists, "%s: is there already; keys are not overwritten", path);
       }
     }
   }

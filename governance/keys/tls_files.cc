@@ -66,7 +66,8 @@ StatusOr<TlsMaterial> ReadTlsMaterial(const TlsPaths& paths, WallTime now) {
   ASSIGN_OR_RETURN(const auto authorities, ParseCertificates(paths.client_ca, material.client_ca));
   for (const CertificatePtr& authority : authorities) {
     if (!IsAuthority(*authority)) {
-      return Wrong(paths.client_ca, "a certificate in it is not an authority's (CA:TRUE is missing)");
+      return Wrong(paths.client_ca,
+                   "a certificate in it is not an authority's (CA:TRUE is missing)");
     }
   }
   X509& own = *chain.front();

@@ -27,8 +27,8 @@ struct TlsMaterial {
   WallTime not_after;                       // when the own certificate ends
 };
 
-// kFailedPrecondition names the file and what is wrong with it: it is not PEM, the certificate is an
-// authority's, is not valid at `now` or has another key, or what should be an authority is none.
+// kFailedPrecondition names the file and what is wrong with it: it is not PEM, the certificate is
+// an authority's, is not valid at `now` or has another key, or what should be an authority is none.
 StatusOr<TlsMaterial> ReadTlsMaterial(const TlsPaths& paths, WallTime now);
 
 }  // namespace inferd

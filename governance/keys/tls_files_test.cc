@@ -32,7 +32,8 @@ class TlsFilesTest : public testing::Test {
   void Write(const std::string& folder) {
     const auto written = WriteDevCertificates(Wanted(folder));
     ASSERT_TRUE(written.ok()) << written.status();
-    paths_ = {folder_ / folder + "/server.pem", folder_ / folder + "/server.key",
+    paths_ = {folder_ / folder + "/server.pem",
+              folder_ / folder + "/server.key",
               folder_ / folder + "/ca.pem"};
   }
   std::string Failure(WallTime now = kNow) const {
@@ -105,18 +106,20 @@ TEST_F(TlsFilesTest, TheAuthorityThatIsThereSignsMoreCallersAndNothingIsOverwrit
   more.callers = {"spiffe://example.org/team/search"};
   const auto written = WriteDevCertificates(more);
   ASSERT_TRUE(written.ok()) << written.status();
-  EXPECT_THAT(*written,
-              UnorderedElementsAre(folder_ / "a/search.pem", folder_ / "a/search.key"));
+  EXPECT_THAT(*written, UnorderedElementsAre(folder_ / "a/search.pem", folder_ / "a/search.key"));
   EXPECT_EQ(Content(paths_.certificate), server);
 }
 
 TEST_F(TlsFilesTest, NamesThatAreNoneMakeNoFiles) {
-  for (const char* caller : {"summaries", "spiffe://example.org", "spiffe:///x", "spiffe://o/a b",
-                             "spiffe://o/x,DNS:y", "spiffe://o/x/"}) {
+  for (const char* caller : {"summaries",
+                             "spiffe://example.org",
+                             "spiffe:///x",
+                             "spiffe://o/a b",
+                             "spiffe://o/x,DNS:y",
+                             "spiffe://o/x/"}) {
     DevCertificates wanted = Wanted("a");
     wanted.callers = {caller};
-    EXPECT_EQ(WriteDevCertificates(wanted).status().code(), StatusCode::kInvalidArgument)
-        << caller;
+    EXPECT_EQ(WriteDevCertificates(wanted).status().code(), StatusCode::kInvalidArgument) << caller;
   }
   DevCertificates wanted = Wanted("a");
   wanted.hosts = {"a,DNS:b"};

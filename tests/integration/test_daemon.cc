@@ -72,7 +72,7 @@ TestDaemon::TestDaemon(const std::function<void(Config&)>& change, const std::st
   CHECK(started.ok());
   daemon_ = *std::move(started);
   CHECK(daemon_->LoadModels([](const std::string&) {}).ok());
-  daemon_->UpdateHealth();
+  daemon_->Tick();
   channel_ = grpc::CreateChannel(daemon_->address(), grpc::InsecureChannelCredentials());
   generation_ = v1::GenerationService::NewStub(channel_);
   models_ = v1::ModelService::NewStub(channel_);
