@@ -115,7 +115,9 @@ ExitCode RunBench(const CommonOptions& common, const BenchCommand& command, Term
   }
   std::vector<std::unique_ptr<GenerationClient>> clients;
   for (int32_t workers = 0; workers < command.concurrency; workers += kWorkersPerConnection) {
-    auto client = GenerationClient::Create(common.endpoint, /*own_connection=*/true);
+    Connection connection = common.connection;
+    connection.own = true;
+    auto client = GenerationClient::Create(connection);
     if (!client.ok()) {
       return FailCall(client.status(), common, terminal);
     }

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <sstream>
@@ -18,6 +19,7 @@
 #include "client/commands.h"
 #include "inferd/v1/generation.grpc.pb.h"
 #include "inferd/v1/model.grpc.pb.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -185,9 +187,13 @@ class ScriptedGeneration final : public v1::GenerationService::Service {
 class ScriptedModels final : public v1::ModelService::Service {
  public:
   // One model a page, so that paging is used.
-  grpc::Status ListModels(grpc::ServerContext*,
+  grpc::Status ListModels(grpc::ServerContext* context,
                           const v1::ListModelsRequest* request,
                           v1::ListModelsResponse* response) override {
+    const auto header = context->client_metadata().find("authorization");
+    if (header != context->client_metadata().end()) {
+      authorization = std::string(header->second.data(), header->second.size());
+    }
     const int page = request->page_token().empty() ? 0 : request->page_token().front() - '0';
     if (page < count) {
       Fill(page == 0 ? "tiny" : "other", *response->add_models());
@@ -206,6 +212,7 @@ class ScriptedModels final : public v1::ModelService::Service {
   }
 
   std::atomic<int> count = 1;
+  std::string authorization;  // of the last call that had one
 
  private:
   static void Fill(const std::string& name, v1::Model& model) {
@@ -403,7 +410,7 @@ TEST_F(ClientCalls, TimeoutsEndACall) {
 }
 
 TEST_F(ClientCalls, AStopTokenCancels) {
-  const auto client = GenerationClient::Create(endpoint_);
+  const auto client = GenerationClient::Create({.endpoint = endpoint_});
   ASSERT_TRUE(client.ok());
   std::stop_source stop;
   GenerationObserver observer;
@@ -517,6 +524,51 @@ TEST(BenchJson, KeysAndValues) {
     std::ofstream(path) << text.str();
   }
   EXPECT_EQ(ReadFile(path, 1 << 20).value_or("(no file)"), text.str());
+}
+
+TEST_F(ClientCalls, AnApiKeyComesFromAFileThatOthersCannotRead) {
+  const TempFolder folder;
+  const std::string path = folder / "key";
+  std::ofstream(path) << "ik_test_a_b_c\n";
+  std::filesystem::permissions(path, std::filesystem::perms(0600));
+  EXPECT_EQ(Run({"model", "list", "--api-key-file", path}), ExitCode::kOk) << err();
+  EXPECT_EQ(models_.authorization, "Bearer ik_test_a_b_c");
+  std::filesystem::permissions(path, std::filesystem::perms(0644));
+  EXPECT_NE(Run({"model", "list", "--api-key-file", path}), ExitCode::kOk);
+  EXPECT_THAT(err(), AllOf(HasSubstr("0600"), Not(HasSubstr("ik_test"))));
+  std::ofstream(path) << "two words";
+  std::filesystem::permissions(path, std::filesystem::perms(0600));
+  EXPECT_NE(Run({"model", "list", "--api-key-file", path}), ExitCode::kOk);
+  EXPECT_THAT(err(), Not(HasSubstr("two words")));
+}
+
+TEST_F(ClientCalls, CertificatesForAFirstTryFitADaemonThatAsksForThem) {
+  const TempFolder folder;
+  const std::string tls = folder / "tls";
+  ASSERT_EQ(Run({"cert", "dev", "--directory", tls}), ExitCode::kOk) << err();
+  EXPECT_THAT(out(), HasSubstr(tls + "/caller.pem\n"));
+  grpc::SslServerCredentialsOptions options(
+      GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = *ReadFile(tls + "/ca.pem", 65536);
+  options.pem_key_cert_pairs = {
+      {*ReadFile(tls + "/server.key", 65536), *ReadFile(tls + "/server.pem", 65536)}};
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::SslServerCredentials(options), &port);
+  ScriptedModels models;
+  builder.RegisterService(&models);
+  const auto server = builder.BuildAndStart();
+  endpoint_ = "127.0.0.1:" + std::to_string(port);
+  const std::vector<std::string> ca = {"model", "list", "--tls-ca", tls + "/ca.pem"};
+  std::vector<std::string> all = ca;
+  all.insert(all.end(),
+             {"--tls-certificate", tls + "/caller.pem", "--tls-key", tls + "/caller.key"});
+  EXPECT_EQ(Run(all), ExitCode::kOk) << err();
+  EXPECT_EQ(Run(ca), ExitCode::kUnavailable);
+  all.resize(all.size() - 2);
+  EXPECT_EQ(Run(all), ExitCode::kUsage);
+  EXPECT_THAT(err(), HasSubstr("go together"));
+  server->Shutdown(std::chrono::system_clock::now());
 }
 
 }  // namespace

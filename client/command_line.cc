@@ -24,6 +24,7 @@ struct Parsed {
   BenchCommand bench;
   CompletionCommand completion;
   KeysInitCommand keys_init;
+  CertDevCommand cert_dev;
   AuditCommand audit;
   bool no_headers = false;
   bool no_color = false;
@@ -82,10 +83,18 @@ void AddDuration(CLI::App& app,
 }
 
 void AddCommon(CLI::App& app, Parsed& parsed) {
-  app.add_option(
-         "--endpoint", parsed.common.endpoint, "where inferd listens: HOST:PORT or unix:PATH")
+  Connection& connection = parsed.common.connection;
+  app.add_option("--endpoint", connection.endpoint, "where inferd listens: HOST:PORT or unix:PATH")
       ->envname("INFERCTL_ENDPOINT")
       ->capture_default_str();
+  app.add_option("--tls-ca", connection.tls_ca, "the daemon's authority, PEM; turns TLS on")
+      ->envname("INFERCTL_TLS_CA");
+  app.add_option("--tls-certificate", connection.tls_certificate, "your certificate, PEM")
+      ->envname("INFERCTL_TLS_CERTIFICATE");
+  app.add_option("--tls-key", connection.tls_key, "its key, PEM, of mode 0600")
+      ->envname("INFERCTL_TLS_KEY");
+  app.add_option("--api-key-file", connection.api_key_file, "a file with your API key, mode 0600")
+      ->envname("INFERCTL_API_KEY_FILE");
   AddDuration(app,
               "--timeout",
               parsed.common.timeout,
@@ -250,6 +259,24 @@ void AddKeys(CLI::App& app, KeysInitCommand& init) {
   command->add_option("--node", init.node, "which node's log it is")->capture_default_str();
 }
 
+void AddCertificates(CLI::App& app, CertDevCommand& dev) {
+  CLI::App* cert =
+      app.add_subcommand("cert", Describe("Makes TLS certificates.", {"inferctl cert dev"}));
+  cert->require_subcommand(0, 1);
+  CLI::App* command = cert->add_subcommand(
+      "dev",
+      Describe(
+          "Makes an authority, the daemon's certificate and one for each caller, valid for 90 "
+          "days, for a first try. Where ca.pem and ca.key are there, they sign.",
+          {"inferctl cert dev --directory /etc/inferd/tls --host db7.example.org",
+           "inferctl cert dev --directory /etc/inferd/tls --caller spiffe://example.org/search"}));
+  command->add_option("--directory", dev.directory, "where; made if it is not there")
+      ->capture_default_str();
+  command->add_option("--host", dev.hosts, "a name or address of the daemon; may be repeated");
+  command->add_option(
+      "--caller", dev.callers, "a caller's SPIFFE id; may be repeated (spiffe://localhost/caller)");
+}
+
 std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   auto app =
       std::make_unique<CLI::App>(Describe("Talks to inferd, and looks at model files without it.",
@@ -269,6 +296,7 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
                                {"inferctl status", "inferctl status -o json"}));
   AddBench(*app, parsed.bench);
   AddKeys(*app, parsed.keys_init);
+  AddCertificates(*app, parsed.cert_dev);
   AddAuditCommands(*app, parsed.audit);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
   CLI::App* completion = app->add_subcommand(
@@ -362,6 +390,10 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
   if (name == "keys") {
     RETURN_IF_ERROR(ChosenOf(*chosen));
     return parsed.keys_init;
+  }
+  if (name == "cert") {
+    RETURN_IF_ERROR(ChosenOf(*chosen));
+    return parsed.cert_dev;
   }
   return name == "version" ? Command(VersionCommand{}) : Command(parsed.completion);
 }

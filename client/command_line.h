@@ -25,8 +25,8 @@ enum class OutputFormat : uint8_t { kTable, kJson };
 
 // Options of every command.
 struct CommonOptions {
-  std::string endpoint = kDefaultEndpoint;  // HOST:PORT or unix:PATH
-  std::optional<Duration> timeout;          // of one call; unset: kLookupTimeout, none to generate
+  Connection connection = {.endpoint = kDefaultEndpoint};
+  std::optional<Duration> timeout;  // of one call; unset: kLookupTimeout, none to generate
   OutputFormat output = OutputFormat::kTable;
   bool headers = true;
   bool color = true;
@@ -96,6 +96,13 @@ struct KeysInitCommand {
   std::string node = "node";
 };
 
+// Makes certificates for a first try.
+struct CertDevCommand {
+  std::string directory = "certificates";
+  std::vector<std::string> hosts;
+  std::vector<std::string> callers;
+};
+
 struct VersionCommand {};
 struct CompletionCommand {
   std::string shell;
@@ -111,6 +118,7 @@ using Command = std::variant<GenerateCommand,
                              StatusCommand,
                              BenchCommand,
                              KeysInitCommand,
+                             CertDevCommand,
                              AuditCommand,
                              VersionCommand,
                              CompletionCommand>;

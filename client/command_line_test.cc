@@ -59,7 +59,7 @@ TEST_F(CommandLine, UnsetFlagsStayUnset) {
                options.max_tokens || options.min_tokens);
   EXPECT_TRUE(command.flags.stream);
   EXPECT_FALSE(command.flags.stats);
-  EXPECT_EQ(invocation_.common.endpoint, kDefaultEndpoint);
+  EXPECT_EQ(invocation_.common.connection.endpoint, kDefaultEndpoint);
   EXPECT_EQ(invocation_.common.timeout, std::nullopt);
 }
 
@@ -144,7 +144,7 @@ TEST_F(CommandLine, EveryGenerationFlag) {
   EXPECT_EQ(command.message, "Hi");
   EXPECT_EQ(invocation_.common.output, OutputFormat::kJson);
   EXPECT_EQ(invocation_.common.timeout, std::chrono::minutes(2));
-  EXPECT_EQ(invocation_.common.endpoint, "unix:/run/x");
+  EXPECT_EQ(invocation_.common.connection.endpoint, "unix:/run/x");
   EXPECT_FALSE(invocation_.common.headers);
 }
 

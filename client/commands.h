@@ -31,6 +31,7 @@ ExitCode RunTokenize(const CommonOptions& common, const TokenizeCommand& command
 ExitCode RunTemplate(const TemplateCommand& command, Terminal&);
 ExitCode RunCompletion(const CompletionCommand& command, Terminal&);
 ExitCode RunKeysInit(const KeysInitCommand& command, Terminal&);
+ExitCode RunCertDev(const CertDevCommand& command, Terminal&);
 
 // Shared by the commands.
 // Prints the status of a call, with advice, and gives its exit code.

@@ -143,7 +143,7 @@ StatusOr<std::vector<TokenId>> ParseIds(std::string_view text) {
 // The client and the flags with their model filled in.
 StatusOr<std::unique_ptr<GenerationClient>> Open(const CommonOptions& common,
                                                  GenerationFlags& flags) {
-  ASSIGN_OR_RETURN(auto client, GenerationClient::Create(common.endpoint));
+  ASSIGN_OR_RETURN(auto client, GenerationClient::Create(common.connection));
   ASSIGN_OR_RETURN(flags.model, ChooseModel(*client, flags.model, common));
   return client;
 }

@@ -6,9 +6,13 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <charconv>
 #include <future>
 
+#include "base/file.h"
+#include "governance/keys/crypto.h"
+#include "governance/keys/secret_files.h"
 #include "inferd/v1/generation.grpc.pb.h"
 #include "inferd/v1/model.grpc.pb.h"
 
@@ -17,6 +21,7 @@ namespace {
 
 constexpr int kReplyBytesMax = 64 << 20;
 constexpr int kModelPagesMax = 1000;
+constexpr uint64_t kPemBytesMax = 1 << 20;
 
 // The codes have equal numbers. What came beside the message is added to it.
 Status FromGrpc(const grpc::Status& status) {
@@ -44,13 +49,6 @@ Status FromGrpc(const grpc::Status& status) {
     }
   }
   return {static_cast<StatusCode>(status.error_code()), message};
-}
-
-void SetDeadline(grpc::ClientContext& context, std::optional<Duration> timeout) {
-  if (timeout) {
-    context.set_deadline(std::chrono::system_clock::now() +
-                         std::chrono::duration_cast<std::chrono::microseconds>(*timeout));
-  }
 }
 
 Duration FromProto(const google::protobuf::Duration& duration) {
@@ -261,14 +259,67 @@ Status CheckEndpoint(const std::string& endpoint) {
       StatusCode::kInvalidArgument, "endpoint \"%s\" is neither HOST:PORT nor unix:PATH", endpoint);
 }
 
+StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const Connection& connection) {
+  if (connection.tls_certificate.empty() != connection.tls_key.empty()) {
+    return ErrorF(StatusCode::kInvalidArgument, "a TLS certificate and its key go together");
+  }
+  if (connection.tls_ca.empty()) {
+    return connection.tls_key.empty()
+               ? StatusOr<std::shared_ptr<grpc::ChannelCredentials>>(
+                     grpc::InsecureChannelCredentials())
+               : ErrorF(StatusCode::kInvalidArgument,
+                        "a TLS certificate needs the daemon's authority beside it");
+  }
+  grpc::SslCredentialsOptions options;
+  ASSIGN_OR_RETURN(options.pem_root_certs, ReadFile(connection.tls_ca, kPemBytesMax));
+  if (!connection.tls_key.empty()) {
+    ASSIGN_OR_RETURN(options.pem_cert_chain, ReadFile(connection.tls_certificate, kPemBytesMax));
+    ASSIGN_OR_RETURN(options.pem_private_key, ReadSecretFile(connection.tls_key));
+  }
+  auto credentials = grpc::SslCredentials(options);
+  Cleanse(options.pem_private_key);
+  return credentials;
+}
+
+// The value of the metadata `authorization`; "" without a key.
+StatusOr<std::string> MakeAuthorization(const Connection& connection) {
+  if (connection.api_key_file.empty()) {
+    return std::string();
+  }
+  ASSIGN_OR_RETURN(std::string key, ReadSecretFile(connection.api_key_file));
+  while (!key.empty() && (key.back() == '\n' || key.back() == ' ')) {
+    key.pop_back();
+  }
+  // Anything else would end the process: gRPC aborts on metadata that is not printable.
+  const bool printable =
+      std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  if (key.empty() || !printable) {
+    return ErrorF(
+        StatusCode::kInvalidArgument, "%s: an API key is one word", connection.api_key_file);
+  }
+  return "Bearer " + key;
+}
+
 }  // namespace
 
 class GenerationClient::Impl {
  public:
-  explicit Impl(const std::shared_ptr<grpc::Channel>& channel)
-      : generation_(v1::GenerationService::NewStub(channel)),
+  Impl(const std::shared_ptr<grpc::Channel>& channel, std::string authorization)
+      : authorization_(std::move(authorization)),
+        generation_(v1::GenerationService::NewStub(channel)),
         models_(v1::ModelService::NewStub(channel)),
         health_(channel) {}
+
+  // For each call.
+  void Prepare(grpc::ClientContext& context, std::optional<Duration> timeout) const {
+    if (timeout) {
+      context.set_deadline(std::chrono::system_clock::now() +
+                           std::chrono::duration_cast<std::chrono::microseconds>(*timeout));
+    }
+    if (!authorization_.empty()) {
+      context.AddMetadata("authorization", authorization_);
+    }
+  }
 
   Status Stream(const GenerationCall& call, grpc::ClientContext& context, Gatherer& gatherer) {
     const auto reader =
@@ -315,7 +366,7 @@ class GenerationClient::Impl {
   // the wire form of two well-known wrappers.
   StatusOr<std::string> Health(const std::string& service, Duration timeout) {
     grpc::ClientContext context;
-    SetDeadline(context, timeout);
+    Prepare(context, timeout);
     google::protobuf::StringValue request;
     request.set_value(service);
     google::protobuf::Int32Value reply;
@@ -333,6 +384,7 @@ class GenerationClient::Impl {
   }
 
  private:
+  const std::string authorization_;
   std::unique_ptr<v1::GenerationService::Stub> generation_;
   std::unique_ptr<v1::ModelService::Stub> models_;
   grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value> health_;
@@ -341,22 +393,24 @@ class GenerationClient::Impl {
 GenerationClient::GenerationClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 GenerationClient::~GenerationClient() = default;
 
-StatusOr<std::unique_ptr<GenerationClient>> GenerationClient::Create(const std::string& endpoint,
-                                                                     bool own_connection) {
-  RETURN_IF_ERROR(CheckEndpoint(endpoint));
+StatusOr<std::unique_ptr<GenerationClient>> GenerationClient::Create(const Connection& connection) {
+  RETURN_IF_ERROR(CheckEndpoint(connection.endpoint));
+  ASSIGN_OR_RETURN(const auto credentials, MakeCredentials(connection));
+  ASSIGN_OR_RETURN(std::string authorization, MakeAuthorization(connection));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kReplyBytesMax);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);  // a daemon is reached directly
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, own_connection ? 1 : 0);
-  return std::unique_ptr<GenerationClient>(new GenerationClient(std::make_unique<Impl>(
-      grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments))));
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, connection.own ? 1 : 0);
+  return std::unique_ptr<GenerationClient>(new GenerationClient(
+      std::make_unique<Impl>(grpc::CreateCustomChannel(connection.endpoint, credentials, arguments),
+                             std::move(authorization))));
 }
 
 StatusOr<GenerationResult> GenerationClient::Generate(const GenerationCall& call,
                                                       const GenerationObserver& observer,
                                                       std::stop_token stop) {
   grpc::ClientContext context;
-  SetDeadline(context, call.timeout);
+  impl_->Prepare(context, call.timeout);
   const std::stop_callback cancel(std::move(stop), [&context] { context.TryCancel(); });
   GenerationResult result;
   Gatherer gatherer(result, observer, call.options.n.value_or(1));
@@ -371,7 +425,7 @@ StatusOr<std::vector<TokenId>> GenerationClient::Tokenize(const std::string& mod
                                                           bool parse_special,
                                                           Duration timeout) {
   grpc::ClientContext context;
-  SetDeadline(context, timeout);
+  impl_->Prepare(context, timeout);
   v1::TokenizeRequest request;
   request.set_model(model);
   request.set_text(text);
@@ -387,7 +441,7 @@ StatusOr<std::vector<ServedModel>> GenerationClient::ListModels(Duration timeout
   v1::ListModelsRequest request;
   for (int page = 0; page < kModelPagesMax; ++page) {
     grpc::ClientContext context;
-    SetDeadline(context, timeout);
+    impl_->Prepare(context, timeout);
     v1::ListModelsResponse response;
     RETURN_IF_ERROR(FromGrpc(impl_->models().ListModels(&context, request, &response)));
     for (const v1::Model& model : response.models()) {
@@ -403,7 +457,7 @@ StatusOr<std::vector<ServedModel>> GenerationClient::ListModels(Duration timeout
 
 StatusOr<ServedModel> GenerationClient::GetModel(const std::string& model, Duration timeout) {
   grpc::ClientContext context;
-  SetDeadline(context, timeout);
+  impl_->Prepare(context, timeout);
   v1::GetModelRequest request;
   request.set_model(model);
   v1::GetModelResponse response;

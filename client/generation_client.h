@@ -107,14 +107,23 @@ struct ServedModel {
   std::vector<TokenId> end_token_ids;
 };
 
+// How to reach a daemon. The files are read when the client is made.
+struct Connection {
+  std::string endpoint;  // HOST:PORT or unix:PATH
+  // PEM files: the authorities that the daemon's certificate comes from ("": no TLS), and our own
+  // certificate and key (both or none).
+  std::string tls_ca = {}, tls_certificate = {}, tls_key = {};
+  std::string api_key_file = {};  // of mode 0600, with an API key; "": none
+  bool own = false;               // not shared with other clients of this process
+};
+
 // Thread-safe; calls block the calling thread. Statuses are the daemon's, their message extended
 // by the field violations, reason and retry delay that came with them.
 class GenerationClient {
  public:
-  // kInvalidArgument for an endpoint that is neither HOST:PORT nor unix:PATH. Connects with the
-  // first call. `own_connection`: do not share a connection with other clients of this process.
-  static StatusOr<std::unique_ptr<GenerationClient>> Create(const std::string& endpoint,
-                                                            bool own_connection = false);
+  // kInvalidArgument for an endpoint that is neither HOST:PORT nor unix:PATH, or half a pair of
+  // files; the errors of reading them. Connects with the first call.
+  static StatusOr<std::unique_ptr<GenerationClient>> Create(const Connection& connection);
   ~GenerationClient();
 
   // Ends with kCancelled when `stop` is requested.

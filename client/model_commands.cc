@@ -18,7 +18,7 @@ std::string ShortDigest(const std::string& digest) { return digest.substr(0, 19)
 template <typename Ask>
 auto AskDaemon(const CommonOptions& common, const Ask& ask)
     -> decltype(ask(std::declval<GenerationClient&>())) {
-  ASSIGN_OR_RETURN(const auto client, GenerationClient::Create(common.endpoint));
+  ASSIGN_OR_RETURN(const auto client, GenerationClient::Create(common.connection));
   return ask(*client);
 }
 
@@ -45,7 +45,8 @@ StatusOr<std::vector<ServiceHealth>> AskHealth(GenerationClient& client, Duratio
 }  // namespace
 
 ExitCode FailCall(const Status& status, const CommonOptions& common, Terminal& terminal) {
-  PrintError(terminal, OneLine(Message(status), 2000), AdviceFor(status, common.endpoint));
+  PrintError(
+      terminal, OneLine(Message(status), 2000), AdviceFor(status, common.connection.endpoint));
   return ExitCodeFor(status);
 }
 

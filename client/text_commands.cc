@@ -47,7 +47,7 @@ StatusOr<std::vector<TokenId>> TokenizeByFile(const TokenizeCommand& command,
 StatusOr<std::vector<TokenId>> TokenizeByDaemon(const CommonOptions& common,
                                                 const TokenizeCommand& command,
                                                 const std::string& text) {
-  ASSIGN_OR_RETURN(const auto client, GenerationClient::Create(common.endpoint));
+  ASSIGN_OR_RETURN(const auto client, GenerationClient::Create(common.connection));
   ASSIGN_OR_RETURN(const std::string model, ChooseModel(*client, command.model, common));
   return client->Tokenize(
       model, text, command.bos, command.parse_special, common.timeout.value_or(kLookupTimeout));

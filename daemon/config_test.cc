@@ -132,9 +132,9 @@ TEST(Config, OtherHostsNeedTls) {
   EXPECT_THAT(errors("address: \"0.0.0.0:80\""),
               ElementsAre(HasSubstr("listeners.data.address: other hosts reach \"0.0.0.0:80\": tls "
                                     "is needed")));
-  EXPECT_THAT(errors("address: \"0.0.0.0:80\", insecure: true"), IsEmpty());
-  EXPECT_THAT(errors("address: \"0.0.0.0:80\", " + tls), IsEmpty());
-  EXPECT_THAT(errors(tls), IsEmpty());
+  EXPECT_THAT(errors("address: \"0.0.0.0:80\", insecure: true"), testing::IsEmpty());
+  EXPECT_THAT(errors("address: \"0.0.0.0:80\", " + tls), testing::IsEmpty());
+  EXPECT_THAT(errors(tls), testing::IsEmpty());
   EXPECT_THAT(
       errors("tls: {certificate: a, key: b}"),
       ElementsAre(HasSubstr("listeners.data.tls: certificate, key and client_ca are needed")));

@@ -125,9 +125,12 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
   std::unique_ptr<AuditState> audit;
   if (config.audit.mode != "off") {
     auto opened = AuditState::Open(config, device->capabilities().name, SystemClock());
-    if (!opened.ok()) {
-      return Annotate(opened.status(), "audit log");
+    if (opened.status().code() == StatusCode::kNotFound) {
+      return ErrorF(StatusCode::kNotFound,
+                    "audit log: %s (`inferctl keys init` makes its secrets)",
+                    Message(opened.status()));
     }
+    RETURN_IF_ERROR(Annotate(opened.status(), "audit log"));
     audit = *std::move(opened);
     RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, {{"config", ConfigDigest(config)}}));
   }

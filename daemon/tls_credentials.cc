@@ -53,7 +53,9 @@ TlsCredentials::Stamps TlsCredentials::LookAtFiles() const {
   for (size_t i = 0; i < stamps.size(); ++i) {
     struct stat info = {};
     if (stat(paths[i]->c_str(), &info) == 0) {
-      stamps[i] = {static_cast<int64_t>(info.st_ino), info.st_size, Nanoseconds(info.st_mtim),
+      stamps[i] = {static_cast<int64_t>(info.st_ino),
+                   info.st_size,
+                   Nanoseconds(info.st_mtim),
                    Nanoseconds(info.st_ctim)};
     }
   }

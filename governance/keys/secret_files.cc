@@ -90,12 +90,6 @@ std::string SecretFilePath(const std::string& directory, std::string_view name) 
 StatusOr<std::string> ReadSecretFile(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
   if (file.get() < 0) {
-    if (errno == ENOENT) {
-      return ErrorF(
-          StatusCode::kNotFound,
-          "%s: no such secret; `inferctl keys init` (for TLS `inferctl cert dev`) makes it",
-          path);
-    }
     return FileError(path, "open", errno);
   }
   RETURN_IF_ERROR(CheckMode(path, file.get()));

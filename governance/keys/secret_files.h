@@ -20,7 +20,7 @@ std::string SecretFilePath(const std::string& directory, std::string_view name);
 
 // The content of a secret's file. kFailedPrecondition if others than its owner could read it: a
 // plain file must be ours and of mode 0600 or 0400; a credential, whose folder systemd guards, may
-// show the group bits of an access list. Never says what is in it.
+// show the group bits of an access list. kNotFound if there is none. Never says what is in it.
 StatusOr<std::string> ReadSecretFile(const std::string& path);
 
 // A key as WriteKeyFile wrote it: 64 hex digits and a new line.
