@@ -70,6 +70,17 @@ Status Core::AddModel(LoadedModel model) {
   return OkStatus();
 }
 
+bool Core::RemoveModel(ModelSlot model, bool evict, LoadedModel& removed) {
+  if (!scheduler_.RemoveModel(model).ok()) {
+    evicting_ = evict ? std::optional(model) : std::nullopt;
+    return false;
+  }
+  evicting_.reset();
+  removed = std::exchange(models_[model.value()], {});
+  UpdateStats();
+  return true;
+}
+
 void Core::Run() {
   bool ran_step = false;
   while (true) {
@@ -78,6 +89,11 @@ void Core::Run() {
     TakeMail(std::move(mail));
     if (stop) {
       break;
+    }
+    if (evicting_.has_value()) {
+      FinishAll(FinishReason::kError,
+                ErrorF(StatusCode::kUnavailable, "the model is being taken away; try again later"),
+                std::exchange(evicting_, std::nullopt));
     }
     if (options_.observer != nullptr) {
       options_.observer->BeforePlan(scheduler_);
@@ -132,10 +148,8 @@ void Core::TakeMail(Mail&& mail) {
 }
 
 void Core::Admit(Arrival&& arrival) {
-  const std::shared_ptr<const ResidentModel>& model =
-      models_[arrival.request.model.value()].resident;
-  auto owned =
-      MakeGenerationState(arrival.stream, std::move(arrival.request), model, arrival.tokens_max);
+  auto owned = MakeGenerationState(
+      arrival.stream, std::move(arrival.request), std::move(arrival.model), arrival.tokens_max);
   GenerationState& generation = *owned;
   generation.registration = std::move(arrival.registration);
   generations_.emplace(arrival.stream, std::move(owned));
@@ -293,10 +307,12 @@ StepResult Core::TakeTokens(const StepPlan& plan) {
   return result;
 }
 
-void Core::FinishAll(FinishReason reason, const Status& error) {
+void Core::FinishAll(FinishReason reason, const Status& error, std::optional<ModelSlot> model) {
   std::vector<StreamHandle> streams;
   for (const auto& [stream, generation] : generations_) {
-    streams.push_back(stream);
+    if (!model.has_value() || generation->request.model == *model) {
+      streams.push_back(stream);
+    }
   }
   std::sort(streams.begin(), streams.end());
   for (const StreamHandle stream : streams) {

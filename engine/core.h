@@ -34,16 +34,19 @@ class Core {
   // The end of Run, for an engine that was never started.
   void CancelAll();
 
-  // Parked. The slot that the next AddModel will use.
-  ModelSlot next_slot() const { return ModelSlot(static_cast<uint32_t>(models_.size())); }
+  // Parked.
   Status AddModel(LoadedModel model);
+  void DrainModel(ModelSlot model) { scheduler_.DrainModel(model); }
+  // True once the drained model has no sequences: its state is free then, and what it had on the
+  // device is handed to the caller to be destroyed. `evict`: the core thread ends those it has.
+  bool RemoveModel(ModelSlot model, bool evict, LoadedModel& removed);
 
   // Parked.
   Status SetTenant(const TenantId& id, const TenantSpec& spec) {
     return scheduler_.SetTenant(id, spec);
   }
   EngineReport Report() const;
-  StatusOr<std::vector<ChoiceReport>> Explain(StreamHandle stream) const;
+  std::vector<StreamReport> Explain(const std::vector<StreamHandle>& streams) const;
 
   EngineStats stats() const EXCLUDES(stats_mutex_);
 
@@ -62,7 +65,8 @@ class Core {
   Status Compute(const StepPlan& plan);
   void MarkPlanned(const StepPlan& plan);
   StepResult TakeTokens(const StepPlan& plan);
-  void FinishAll(FinishReason reason, const Status& error);
+  // Of one model, or all.
+  void FinishAll(FinishReason reason, const Status& error, std::optional<ModelSlot> model = {});
   // Ends a choice that the scheduler does not know any more.
   void EndChoice(GenerationState& generation,
                  int32_t choice,
@@ -95,6 +99,7 @@ class Core {
   std::unordered_map<StreamHandle, std::unique_ptr<GenerationState>> generations_;
   std::unordered_map<SequenceId, RowOwner> owners_;
   Status failure_;  // of the device, once it is lost
+  std::optional<ModelSlot> evicting_;
   BatchBuilder builder_;
   std::vector<RowOwner> row_owners_;  // of the plan in work
   std::vector<SampledToken> sampled_;

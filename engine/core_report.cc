@@ -93,15 +93,19 @@ void Core::CountSequence(const Sequence& sequence, TenantLoad& load) const {
   }
 }
 
-StatusOr<std::vector<ChoiceReport>> Core::Explain(StreamHandle stream) const {
-  const auto it = generations_.find(stream);
-  if (it == generations_.end()) {
-    return ErrorF(StatusCode::kNotFound, "the request has ended, or has not arrived yet");
-  }
-  std::vector<ChoiceReport> reports;
-  for (int32_t choice = 0; choice < it->second->request.n; ++choice) {
-    if (!it->second->choices[static_cast<size_t>(choice)].state.done()) {
-      reports.push_back(ReportOf(*it->second, choice));
+std::vector<StreamReport> Core::Explain(const std::vector<StreamHandle>& streams) const {
+  std::vector<StreamReport> reports;
+  for (const StreamHandle stream : streams) {
+    const auto it = generations_.find(stream);
+    if (it == generations_.end()) {
+      continue;  // it ended, or is still in the inbox
+    }
+    StreamReport& report = reports.emplace_back();
+    report.stream = stream;
+    for (int32_t choice = 0; choice < it->second->request.n; ++choice) {
+      if (!it->second->choices[static_cast<size_t>(choice)].state.done()) {
+        report.choices.push_back(ReportOf(*it->second, choice));
+      }
     }
   }
   return reports;

@@ -17,6 +17,14 @@ using engine_internal::Arrival;
 using engine_internal::Core;
 using engine_internal::Inbox;
 using engine_internal::LoadedModel;
+using engine_internal::SlabBudget;
+
+namespace {
+
+constexpr Duration kDrainPoll = std::chrono::milliseconds(10);
+constexpr Duration kDrainMax = std::chrono::hours(24 * 365);  // so that a time can be added
+
+}  // namespace
 
 // The door: checks on the caller's thread, an inbox, and the core thread behind it.
 class Engine::Impl {
@@ -25,6 +33,7 @@ class Engine::Impl {
       : device_(device),
         clock_(clock),
         options_(options),
+        budget_(options.memory_bytes),
         inbox_(options.waiting_max),
         core_(device, clock, sink, options, inbox_) {}
 
@@ -37,17 +46,76 @@ class Engine::Impl {
     }
   }
 
+  // Calls look(core) between two steps.
+  template <typename Look>
+  auto Between(const Look& look) EXCLUDES(core_mutex_) {
+    MutexLock lock(core_mutex_);
+    inbox_.Park();
+    auto seen = look(core_);
+    inbox_.Unpark();
+    return seen;
+  }
+
   StatusOr<std::shared_ptr<const ResidentModel>> LoadModel(const std::string& name,
                                                            const Digest& digest,
                                                            const ModelFile& file,
                                                            int64_t reserved_blocks)
-      EXCLUDES(load_mutex_, models_mutex_) {
+      EXCLUDES(load_mutex_, core_mutex_, models_mutex_) {
     MutexLock lock(load_mutex_);
+    const ModelSlot slot = NextSlot();
+    ASSIGN_OR_RETURN(
+        LoadedModel loaded,
+        engine_internal::Describe(
+            device_,
+            options_,
+            {.name = name, .digest = digest, .slot = slot, .reserved_blocks = reserved_blocks},
+            file));
+    SlabBudget::Need need = engine_internal::MemoryNeed(device_, loaded, file);
+    RETURN_IF_ERROR(TakeMemory(slot, name, need));
     inbox_.Park();
-    StatusOr<std::shared_ptr<const ResidentModel>> model =
-        LoadParked(name, digest, file, reserved_blocks);
+    const auto let_run = [this] { inbox_.LetRun(); };
+    Status status = engine_internal::Pack(device_, options_, file, let_run, loaded);
+    if (status.ok()) {
+      need.weight_bytes = loaded.resident->weight_bytes;
+      status = TakeMemory(slot, name, need);
+    }
+    std::shared_ptr<const ResidentModel> resident = loaded.resident;
+    if (status.ok()) {
+      MutexLock core_lock(core_mutex_);
+      status = core_.AddModel(std::move(loaded));
+    }
     inbox_.Unpark();
-    return model;
+    MutexLock models_lock(models_mutex_);
+    if (!status.ok()) {
+      budget_.Give(slot);
+      return status;
+    }
+    models_.push_back({.model = resident, .reserved_blocks = reserved_blocks});
+    return resident;
+  }
+
+  Status UnloadModel(ModelSlot slot, Duration drain_max)
+      EXCLUDES(load_mutex_, core_mutex_, models_mutex_) {
+    MutexLock lock(load_mutex_);
+    RETURN_IF_ERROR(Find(slot).status());
+    {
+      MutexLock models_lock(models_mutex_);
+      models_[slot.value()].leaving = true;
+    }
+    Between([slot](Core& core) {
+      core.DrainModel(slot);
+      return true;
+    });
+    const TimePoint end = clock_.Now() + std::min<Duration>(drain_max, kDrainMax);
+    LoadedModel removed;
+    while (!Between(
+        [&](Core& core) { return core.RemoveModel(slot, clock_.Now() >= end, removed); })) {
+      std::this_thread::sleep_for(kDrainPoll);
+    }
+    MutexLock models_lock(models_mutex_);
+    models_[slot.value()] = {};
+    budget_.Give(slot);
+    return OkStatus();
   }
 
   void Start() {
@@ -66,6 +134,7 @@ class Engine::Impl {
       arrival.prefix =
           engine_internal::MakePrefix(request, *served.model, served.public_blocks > 0);
     }
+    arrival.model = served.model;
     arrival.request = std::move(request);
     arrival.tokens_max = tokens_max;
     return inbox_.Push(std::move(arrival));
@@ -94,7 +163,7 @@ class Engine::Impl {
     request.want_text = false;
     request.arrival = clock_.Now();
     ASSIGN_OR_RETURN(const Served served, ReservePublic(slot, blocks));
-    const Status computed = Compute(std::move(request), *served.model);
+    const Status computed = Compute(std::move(request), served.model);
     if (!computed.ok()) {
       MutexLock lock(models_mutex_);
       models_[slot.value()].public_blocks -= blocks;
@@ -102,14 +171,12 @@ class Engine::Impl {
     return computed;
   }
 
-  // Calls look(core) between two steps.
-  template <typename Look>
-  auto Between(const Look& look) EXCLUDES(load_mutex_) {
-    MutexLock lock(load_mutex_);
-    inbox_.Park();
-    auto seen = look(core_);
-    inbox_.Unpark();
-    return seen;
+  EngineReport Report() EXCLUDES(core_mutex_, models_mutex_) {
+    EngineReport report = Between([](Core& core) { return core.Report(); });
+    MutexLock lock(models_mutex_);
+    report.memory = budget_.uses();
+    report.memory_slabs_max = budget_.capacity();
+    return report;
   }
 
   Inbox& inbox() { return inbox_; }
@@ -120,34 +187,30 @@ class Engine::Impl {
     std::shared_ptr<const ResidentModel> model;  // shared with whoever has a request of it
     int64_t reserved_blocks = 0;                 // of every group: no request counts on them
     int64_t public_blocks = 0;                   // of them, pinned
+    bool leaving = false;                        // no new requests
   };
 
-  StatusOr<std::shared_ptr<const ResidentModel>> LoadParked(const std::string& name,
-                                                            const Digest& digest,
-                                                            const ModelFile& file,
-                                                            int64_t reserved_blocks)
-      EXCLUDES(models_mutex_) {
-    ASSIGN_OR_RETURN(LoadedModel loaded,
-                     engine_internal::Load(device_,
-                                           options_,
-                                           {.name = name,
-                                            .digest = digest,
-                                            .slot = core_.next_slot(),
-                                            .reserved_blocks = reserved_blocks},
-                                           file));
-    std::shared_ptr<const ResidentModel> resident = loaded.resident;
-    RETURN_IF_ERROR(core_.AddModel(std::move(loaded)));
+  ModelSlot NextSlot() EXCLUDES(models_mutex_) {
     MutexLock lock(models_mutex_);
-    models_.push_back({.model = resident, .reserved_blocks = reserved_blocks});
-    return resident;
+    return ModelSlot(static_cast<uint32_t>(models_.size()));
+  }
+
+  Status TakeMemory(ModelSlot slot, const std::string& name, const SlabBudget::Need& need)
+      EXCLUDES(models_mutex_) {
+    MutexLock lock(models_mutex_);
+    return budget_.Take(slot, name, need);
   }
 
   StatusOr<Served> Find(ModelSlot slot) EXCLUDES(models_mutex_) {
     MutexLock lock(models_mutex_);
-    if (slot.value() >= models_.size()) {
+    if (slot.value() >= models_.size() || models_[slot.value()].model == nullptr) {
       return ErrorF(StatusCode::kNotFound, "no model in slot %d of this engine", slot.value());
     }
-    return models_[slot.value()];
+    const Served& served = models_[slot.value()];
+    if (served.leaving) {
+      return ErrorF(StatusCode::kUnavailable, "model %s is being taken away", served.model->name);
+    }
+    return served;
   }
 
   StatusOr<Served> ReservePublic(ModelSlot slot, int64_t blocks) EXCLUDES(models_mutex_) {
@@ -167,10 +230,11 @@ class Engine::Impl {
   }
 
   // Runs a registration to its end.
-  Status Compute(GenerationRequest request, const ResidentModel& model) {
+  Status Compute(GenerationRequest request, const std::shared_ptr<const ResidentModel>& model) {
     Arrival arrival;
-    ASSIGN_OR_RETURN(arrival.tokens_max, Check(request, model));
-    arrival.prefix = engine_internal::MakePublicPrefix(*request.prompt, model);
+    ASSIGN_OR_RETURN(arrival.tokens_max, Check(request, *model));
+    arrival.prefix = engine_internal::MakePublicPrefix(*request.prompt, *model);
+    arrival.model = model;
     arrival.request = std::move(request);
     arrival.registration = std::make_shared<std::promise<Status>>();
     std::future<Status> done = arrival.registration->get_future();
@@ -194,9 +258,11 @@ class Engine::Impl {
   const Clock& clock_;
   const EngineOptions options_;
 
-  Mutex load_mutex_;  // one load at a time
+  Mutex load_mutex_;  // one load or unload at a time
+  Mutex core_mutex_;  // of those who park, one touches the core
   Mutex models_mutex_;
   std::vector<Served> models_ GUARDED_BY(models_mutex_);  // by slot
+  SlabBudget budget_ GUARDED_BY(models_mutex_);
   Inbox inbox_;
   Core core_;
   std::thread thread_;
@@ -225,17 +291,18 @@ void Engine::Pause(StreamHandle stream) { impl_->inbox().SetPaused(stream, true)
 void Engine::Resume(StreamHandle stream) { impl_->inbox().SetPaused(stream, false); }
 void Engine::Drain() { impl_->inbox().Drain(); }
 bool Engine::idle() const { return impl_->inbox().idle(); }
+Status Engine::UnloadModel(ModelSlot model, Duration drain_max) {
+  return impl_->UnloadModel(model, drain_max);
+}
 Status Engine::SetTenant(const TenantId& id, const TenantSpec& spec) {
   return impl_->Between([&](Core& core) { return core.SetTenant(id, spec); });
 }
 Status Engine::RegisterPublicPrefix(ModelSlot model, const std::vector<TokenId>& prompt) {
   return impl_->RegisterPublicPrefix(model, prompt);
 }
-EngineReport Engine::Report() {
-  return impl_->Between([](Core& core) { return core.Report(); });
-}
-StatusOr<std::vector<ChoiceReport>> Engine::Explain(StreamHandle stream) {
-  return impl_->Between([&](Core& core) { return core.Explain(stream); });
+EngineReport Engine::Report() { return impl_->Report(); }
+std::vector<StreamReport> Engine::Explain(const std::vector<StreamHandle>& streams) {
+  return impl_->Between([&](Core& core) { return core.Explain(streams); });
 }
 EngineStats Engine::stats() const { return impl_->stats(); }
 

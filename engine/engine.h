@@ -56,14 +56,19 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Packs the model on the device and makes it servable. Before Start(), or while running (the
-  // core thread then pauses between two steps).
+  // Packs the model on the device and makes it servable. Before Start(), or while running: requests
+  // go on meanwhile, a step between two tensors. kResourceExhausted, with who has what, if weights
+  // and KV do not fit EngineOptions::memory_bytes. One load or unload at a time; others wait.
   // `reserved_blocks`: units of every state group that requests cannot count on: the tenants'
   // guarantees and public prefixes. No request is taken that would not fit beside them.
   StatusOr<std::shared_ptr<const ResidentModel>> LoadModel(const std::string& name,
                                                            const Digest& digest,
                                                            const ModelFile& file,
                                                            int64_t reserved_blocks = 0);
+  // Takes no new requests of the model, waits until those it has are done, and frees its memory.
+  // After `drain_max` those that are left end as kError (kUnavailable). kNotFound for a slot
+  // without a model. Not from the sink; its slot is not used again.
+  Status UnloadModel(ModelSlot model, Duration drain_max);
   void Start();
 
   // What the tenant may have from now on: weight and limits (scheduler/service.h).
@@ -92,9 +97,9 @@ class Engine {
   EngineStats stats() const;
   // Who has what, and why a request waits; what it says of others is for operators alone.
   // Thread-safe; each waits for the step in work and holds up the next while it looks. Not from
-  // the sink. Explain: one report a choice that has not ended; kNotFound if there is none.
+  // the sink. Explain: of each of the streams that has not ended.
   EngineReport Report();
-  StatusOr<std::vector<ChoiceReport>> Explain(StreamHandle stream);
+  std::vector<StreamReport> Explain(const std::vector<StreamHandle>& streams);
 
  private:
   class Impl;

@@ -65,6 +65,7 @@ struct EngineOptions {
   LeaseKeeper* leases = nullptr;                         // absent: no leases
   int64_t lease_tokens = 64;  // output tokens of the first lease, and of each renewal
   StepObserver* observer = nullptr;
+  int64_t memory_bytes = 0;  // of all models' weights and KV; 0: no bound
 };
 
 }  // namespace inferd

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "engine/generation.h"
 
 namespace inferd {
 
@@ -50,8 +51,19 @@ struct TenantStanding {
   std::vector<TenantLoad> loads;
 };
 
+// What a model holds of the device's memory, which is given out in slabs of kSlabBytes.
+inline constexpr int64_t kSlabBytes = int64_t{2} << 20;
+struct MemoryUse {
+  std::string model;
+  int64_t weight_slabs = 0;
+  int64_t kv_slabs = 0;
+  friend bool operator==(const MemoryUse&, const MemoryUse&) = default;
+};
+
 struct EngineReport {
   EngineStats stats;
+  std::vector<MemoryUse> memory;  // by model, in order of loading
+  int64_t memory_slabs_max = 0;   // 0: no bound
   int64_t fairness_window_units = 0;
   std::vector<TenantStanding> tenants;  // by id
 };
@@ -87,6 +99,11 @@ struct ChoiceReport {
   int64_t blocks_needed = 0;
   int64_t blocks_available = 0;
   static constexpr size_t kAheadMax = 16;
+};
+
+struct StreamReport {
+  StreamHandle stream = 0;
+  std::vector<ChoiceReport> choices;  // those that have not ended
 };
 
 }  // namespace inferd

@@ -89,6 +89,19 @@ void Inbox::Unpark() {
   for_core_.notify_one();
 }
 
+void Inbox::LetRun() {
+  MutexLock lock(mutex_);
+  const uint64_t turn = turns_;
+  --parkers_;
+  for_core_.notify_one();
+  for_parker_.wait(lock.std_lock(),
+                   [&]() NO_THREAD_SAFETY_ANALYSIS { return turns_ != turn || !core_runs_; });
+  ++parkers_;
+  for_core_.notify_one();
+  for_parker_.wait(lock.std_lock(),
+                   [this]() NO_THREAD_SAFETY_ANALYSIS { return core_parked_ || !core_runs_; });
+}
+
 void Inbox::CoreRuns(bool runs) {
   MutexLock lock(mutex_);
   core_runs_ = runs;
@@ -110,6 +123,8 @@ Mail Inbox::Take(std::optional<Duration> wait) {
     for_parker_.notify_all();
     for_core_.wait(lock.std_lock(), [this]() NO_THREAD_SAFETY_ANALYSIS { return parkers_ == 0; });
     core_parked_ = false;
+    ++turns_;
+    for_parker_.notify_all();
   }
   Mail mail;
   mail.stop = stopping_;

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/thread_annotations.h"
-#include "engine/generation.h"
+#include "engine/engine.h"
 #include "scheduler/prompt_prefix.h"
 
 namespace inferd::engine_internal {
@@ -21,6 +21,7 @@ namespace inferd::engine_internal {
 struct Arrival {
   StreamHandle stream = 0;  // set by Push
   GenerationRequest request;
+  std::shared_ptr<const ResidentModel> model;  // shared: it may be unloaded meanwhile
   int64_t tokens_max = 0;                      // prompt and output together
   std::shared_ptr<const PromptPrefix> prefix;  // shared by the request's choices; may be nullptr
   // Set for a public prefix; shared with the caller, who may have given up on it.
@@ -60,6 +61,8 @@ class Inbox {
   // Keeps the core thread between two steps from the moment Park returns until Unpark. Nests.
   void Park() EXCLUDES(mutex_);
   void Unpark() EXCLUDES(mutex_);
+  // Between Park and Unpark: lets the core thread have a turn (a step, if there is one to run).
+  void LetRun() EXCLUDES(mutex_);
 
   // Core thread. Takes everything; if there is nothing, waits for something, at most `wait`
   // (nullopt: until something comes). Returns after a stop is asked for, whatever else is there.
@@ -93,6 +96,7 @@ class Inbox {
   int32_t parkers_ GUARDED_BY(mutex_) = 0;
   bool core_runs_ GUARDED_BY(mutex_) = false;
   bool core_parked_ GUARDED_BY(mutex_) = false;
+  uint64_t turns_ GUARDED_BY(mutex_) = 0;  // times the core thread went on after a park
   bool draining_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
   Status failure_ GUARDED_BY(mutex_);

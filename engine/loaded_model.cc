@@ -122,10 +122,10 @@ StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
   return units;
 }
 
-StatusOr<LoadedModel> Load(Device& device,
-                           const EngineOptions& options,
-                           const LoadRequest& request,
-                           const ModelFile& file) {
+StatusOr<LoadedModel> Describe(const Device& device,
+                               const EngineOptions& options,
+                               const LoadRequest& request,
+                               const ModelFile& file) {
   LoadedModel loaded;
   auto model = std::make_shared<ResidentModel>();
   model->name = request.name;
@@ -147,17 +147,45 @@ StatusOr<LoadedModel> Load(Device& device,
         "raise kv_cache.bytes_max or lower them",
         request.reserved_blocks);
   }
-  ASSIGN_OR_RETURN(loaded.transformer,
-                   Transformer::Load(
-                       device,
-                       file,
-                       {.rows_max = options.step_tokens_max,
-                        .logit_rows_max = std::min(options.running_max, options.step_tokens_max)}));
-  model->weight_bytes = loaded.transformer->weight_bytes();
-  model->numerics_id = loaded.transformer->numerics_id();
-  ASSIGN_OR_RETURN(loaded.state, device.AllocateState(file.config(), loaded.units));
   loaded.resident = std::move(model);
   return loaded;
+}
+
+SlabBudget::Need MemoryNeed(const Device& device, const LoadedModel& model, const ModelFile& file) {
+  SlabBudget::Need need;
+  for (const GgufTensor& tensor : file.gguf().tensors()) {
+    need.weight_bytes += static_cast<int64_t>(tensor.data.size());
+  }
+  for (size_t g = 0; g < model.units.size(); ++g) {
+    need.kv_bytes +=
+        model.units[g] * device.StateUnitBytes(model.resident->config, static_cast<int32_t>(g));
+  }
+  return need;
+}
+
+Status Pack(Device& device,
+            const EngineOptions& options,
+            const ModelFile& file,
+            const std::function<void()>& between,
+            LoadedModel& model) {
+  const auto release = [&](const TensorView& tensor) {
+    file.Release(tensor);
+    between();
+  };
+  ASSIGN_OR_RETURN(
+      model.transformer,
+      Transformer::Load(device,
+                        file.config(),
+                        file.weights(),
+                        {.rows_max = options.step_tokens_max,
+                         .logit_rows_max = std::min(options.running_max, options.step_tokens_max)},
+                        release));
+  ASSIGN_OR_RETURN(model.state, device.AllocateState(file.config(), model.units));
+  auto resident = std::make_shared<ResidentModel>(*model.resident);
+  resident->weight_bytes = model.transformer->weight_bytes();
+  resident->numerics_id = model.transformer->numerics_id();
+  model.resident = std::move(resident);
+  return OkStatus();
 }
 
 }  // namespace inferd::engine_internal

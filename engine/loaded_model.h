@@ -2,12 +2,14 @@
 // on the device.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "backend/transformer.h"
 #include "engine/engine.h"
+#include "engine/slab_budget.h"
 
 namespace inferd::engine_internal {
 
@@ -25,17 +27,27 @@ StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
                                           const ModelConfig& config,
                                           const EngineOptions& options);
 
+// A model to load.
 struct LoadRequest {
   std::string name;
   Digest digest;
   ModelSlot slot;
   int64_t reserved_blocks = 0;  // of every state group: no request counts on them
 };
-// Packs the weights, allocates state, makes the tokenizer and the template. Nobody else uses the
-// device meanwhile. kResourceExhausted if what is reserved leaves no room for requests.
-StatusOr<LoadedModel> Load(Device& device,
-                           const EngineOptions& options,
-                           const LoadRequest& request,
-                           const ModelFile& file);
+// Everything that needs no device memory: tokenizer, template, sizes. kResourceExhausted if what is
+// reserved leaves no room for requests.
+StatusOr<LoadedModel> Describe(const Device& device,
+                               const EngineOptions& options,
+                               const LoadRequest& request,
+                               const ModelFile& file);
+// Bytes of the file's tensors, which packed weights take about as much room as, and of the KV.
+SlabBudget::Need MemoryNeed(const Device& device, const LoadedModel& model, const ModelFile& file);
+// Packs the weights and allocates the state of a described model. Nobody else uses the device
+// meanwhile, but within `between`, which is called after each tensor.
+Status Pack(Device& device,
+            const EngineOptions& options,
+            const ModelFile& file,
+            const std::function<void()>& between,
+            LoadedModel& model);
 
 }  // namespace inferd::engine_internal

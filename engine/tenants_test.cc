@@ -28,6 +28,11 @@ const TenantStanding* StandingOf(const EngineReport& report, const std::string& 
   return nullptr;
 }
 
+std::vector<ChoiceReport> WhyOf(EngineUnderTest& test, StreamHandle stream) {
+  const std::vector<StreamReport> reports = test.engine->Explain({stream});
+  return reports.empty() ? std::vector<ChoiceReport>{} : reports[0].choices;
+}
+
 class TenantsTest : public ::testing::Test {
  protected:
   const TinyModelFile file_{"llama"};
@@ -48,7 +53,7 @@ TEST_F(TenantsTest, TheReportSaysWhoHasWhatAndWhoWaitsForWhom) {
   const StreamHandle fourth = test.Submit(AskAs("big", 90, 400));
   std::vector<ChoiceReport> why;
   while (why.empty()) {  // it may not have been taken in yet
-    why = test.engine->Explain(fourth).value_or(std::vector<ChoiceReport>{});
+    why = WhyOf(test, fourth);
   }
   ASSERT_EQ(why.size(), 1u);
   EXPECT_EQ(why[0].state, ChoiceReport::State::kOwnQueue);
@@ -57,7 +62,7 @@ TEST_F(TenantsTest, TheReportSaysWhoHasWhatAndWhoWaitsForWhom) {
   EXPECT_TRUE(why[0].starts_in.has_value());
   EXPECT_EQ(why[0].blocks_needed, 2);
   EXPECT_LT(why[0].blocks_available, 64);
-  EXPECT_EQ(test.engine->Explain(first)->at(0).state, ChoiceReport::State::kRunning);
+  EXPECT_EQ(WhyOf(test, first).at(0).state, ChoiceReport::State::kRunning);
   const EngineReport report = test.engine->Report();
   const TenantStanding* big = StandingOf(report, "big");
   const TenantStanding* small = StandingOf(report, "small");
@@ -77,7 +82,7 @@ TEST_F(TenantsTest, TheReportSaysWhoHasWhatAndWhoWaitsForWhom) {
     test.sink.WaitFor(stream);
   }
   test.WaitUntilIdle();
-  EXPECT_EQ(test.engine->Explain(first).status().code(), StatusCode::kNotFound);
+  EXPECT_TRUE(WhyOf(test, first).empty());
 }
 
 TEST_F(TenantsTest, ATenantKeepsToItsLimits) {
@@ -93,7 +98,7 @@ TEST_F(TenantsTest, ATenantKeepsToItsLimits) {
   const StreamHandle waiting = test.Submit(AskAs("a", 50, 5));
   const StreamResult refused = test.Generate(AskAs("a", 50, 5));
   EXPECT_EQ(refused.choices[0].finished->error.code(), StatusCode::kUnavailable);
-  EXPECT_EQ(test.engine->Explain(waiting)->at(0).state, ChoiceReport::State::kTenantCap);
+  EXPECT_EQ(WhyOf(test, waiting).at(0).state, ChoiceReport::State::kTenantCap);
   const StreamResult other = test.Generate(AskAs("b", 50, 5));
   EXPECT_EQ(other.choices[0].finished->reason, FinishReason::kLength);
   test.engine->Cancel(running);
