@@ -52,6 +52,7 @@ void AuditWriter::Write() {
       publish_.notify_one();
     }
     core_->RotateIfDue();
+    core_->RecordSpace();
     // At most a second, so that a clock that is set, or that a test moves, is seen.
     const Duration wait = std::min<Duration>(heartbeat - now, std::chrono::seconds(1));
     std::vector<LogCore::Entry> entries =

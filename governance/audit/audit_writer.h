@@ -36,8 +36,13 @@ class AuditWriter final : public AuditLog {
   // Adds cosignatures to the published note. Not from on_checkpoint itself: it holds the publisher.
   Status PublishCosigned(const std::string& note) { return core_->PublishCosigned(note); }
 
+  // A witness has taken the next shard's first checkpoint (AuditLogOptions::on_new_origin).
+  void OriginKnown(const std::string& origin) { core_->OriginKnown(origin); }
+
   // Why the log takes no leaves, if it does not.
   Status status() const { return core_->status(); }
+  // How much of the disk is free, as of the last second.
+  SpaceLevel space_level() const { return core_->space_level(); }
 
  private:
   explicit AuditWriter(std::unique_ptr<LogCore> core);

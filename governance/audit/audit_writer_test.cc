@@ -2,6 +2,7 @@
 // ask for. Method: many appenders at once on a file system in memory; a log that fails on command.
 #include "governance/audit/audit_writer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -9,12 +10,17 @@
 #include <thread>
 
 #include "governance/audit/audit_gate.h"
+#include "governance/verify/checkpoint.h"
+#include "governance/verify/merkle.h"
+#include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
 #include "governance/verify/verifier.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
 namespace {
+
+using ::testing::HasSubstr;
 
 constexpr char kName[] = "example.com/inferd-audit/n1";
 
@@ -143,6 +149,71 @@ TEST_F(AuditWriterTest, ARestoredBackupIsRefused) {
   ASSERT_TRUE(log.ok()) << log.status();
   EXPECT_FALSE(summary.conflict.empty());
   EXPECT_NE((*log)->origin(), std::string(kName) + '/' + shard);
+}
+
+TEST_F(AuditWriterTest, HeartbeatsTellWhatKeepsTheClockRight) {
+  ManualClock clock;
+  clock.Advance(std::chrono::hours(24) * 365 * 56);
+  clock.SetSync({.state = ClockSync::State::kUnsynchronized,
+                 .offset = std::chrono::nanoseconds(-1500),
+                 .error_max = std::chrono::seconds(16)});
+  AuditLogOptions options = Options();
+  options.clock = &clock;
+  const auto core = LogCore::Open(options);
+  ASSERT_TRUE(core.ok()) << core.status();
+  (*core)->Heartbeat();
+  ASSERT_TRUE((*core)->Publish().ok());
+  const auto shard = ShardReader::Open(files_,
+                                       "audit/log/" + QuarterOf(clock.WallNow()).Text(),
+                                       TrustPolicy::OfLog(signer_.verifier()));
+  ASSERT_TRUE(shard.ok()) << shard.status();
+  const std::string leaf = *(*shard)->Read(1);
+  EXPECT_THAT(leaf, HasSubstr(R"("ntp":"unsynchronized")"));
+  EXPECT_THAT(leaf, HasSubstr(R"("ntp_offset_ns":"-1500")"));
+  EXPECT_THAT(leaf, HasSubstr(R"("ntp_error_max_ns":"16000000000")"));
+  // The machine's own, whatever it says.
+  EXPECT_FALSE(Name(SystemClock().Sync().state).empty());
+}
+
+TEST_F(AuditWriterTest, TheNextOriginIsAnnouncedBeforeAShardEnds) {
+  ManualClock clock;
+  clock.Advance(std::chrono::hours(24) * 365 * 56);
+  for (const bool answered : {true, false}) {
+    FakeFileSystem files(1);
+    std::vector<std::string> announced;
+    AuditLogOptions options = Options();
+    options.files = &files;
+    options.clock = &clock;
+    options.shard_leaves_max = 1;
+    options.on_new_origin = [&announced](const std::string& note) { announced.push_back(note); };
+    const auto core = LogCore::Open(options);
+    ASSERT_TRUE(core.ok()) << core.status();
+    const std::string first = (*core)->origin();
+    (*core)->RotateIfDue();
+    (*core)->RotateIfDue();
+    ASSERT_EQ(announced.size(), 1u);
+    const auto checkpoint = OpenCheckpoint(announced[0], signer_.verifier());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(checkpoint->checkpoint.size, 0u);
+    EXPECT_EQ(checkpoint->checkpoint.root, EmptyRoot());
+    EXPECT_EQ((*core)->origin(), first);  // not yet
+    if (answered) {
+      (*core)->OriginKnown("another");
+      (*core)->RotateIfDue();
+      EXPECT_EQ((*core)->origin(), first);
+      (*core)->OriginKnown(checkpoint->checkpoint.origin);
+    } else {
+      clock.Advance(options.announce_wait_max);
+    }
+    (*core)->RotateIfDue();
+    EXPECT_EQ((*core)->origin(), checkpoint->checkpoint.origin);
+    ASSERT_TRUE((*core)->Publish().ok());
+    const auto report =
+        VerifyLog(files, "audit/log", TrustPolicy::OfLog(signer_.verifier()), VerifyOptions());
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->num_problems, 0u);
+    EXPECT_EQ(report->shards.size(), 2u);
+  }
 }
 
 // A log that keeps drafts, or has none of them.

@@ -116,8 +116,7 @@ StatusOr<ChainSnapshot> ParseChainSnapshot(std::string_view bytes) {
   if (!origin || !size || !root || !chains.is_array() || !open.is_array()) {
     return Bad("members are missing");
   }
-  ChainSnapshot snapshot{
-      .origin = *origin, .size = *size, .root = *root, .chains = {}, .open = {}};
+  ChainSnapshot snapshot{.origin = *origin, .size = *size, .root = *root, .chains = {}, .open = {}};
   for (const Json& item : chains) {
     if (!TakeChain(item, snapshot.chains)) {
       return Bad("a chain is");

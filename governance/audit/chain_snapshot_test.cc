@@ -174,10 +174,8 @@ TEST_F(SnapshotStart, ReadsEveryLeafIfItIsOfAnotherTree) {
     snapshot.size += longer ? 1000 : 0;
     snapshot.root.bytes[0] ^= 1;
     snapshot.chains.clear();
-    ASSERT_TRUE(WriteFileDurably(files_,
-                                 state_,
-                                 std::string(kChainSnapshotFile),
-                                 EncodeChainSnapshot(snapshot))
+    ASSERT_TRUE(WriteFileDurably(
+                    files_, state_, std::string(kChainSnapshotFile), EncodeChainSnapshot(snapshot))
                     .ok());
     EXPECT_EQ(Reopen().snapshot_size, 0u);
   }

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/check.h"
@@ -16,48 +15,9 @@
 #include "governance/audit/canonical_json.h"
 #include "governance/verify/leaf_view.h"
 #include "governance/verify/merkle.h"
-#include "governance/verify/shard_reader.h"
-#include "governance/verify/trust_policy.h"
 
 namespace inferd {
 namespace {
-
-constexpr std::string_view kReserveFile = "reserve";
-constexpr uint64_t kReserveChunkBytes = 1 << 20;
-
-// Text of a JSON string without its escapes.
-std::string Unescape(const std::string& text) {
-  const auto json = nlohmann::json::parse('"' + text + '"', nullptr, false);
-  return json.is_string() ? json.get<std::string>() : text;
-}
-
-QuotaAmounts ReadAmounts(const std::string& reserved) {
-  const auto json = nlohmann::json::parse(reserved, nullptr, false);
-  const auto get = [&json](const char* key) {
-    return json.is_object() && json.contains(key) && json[key].is_number_unsigned()
-               ? json[key].get<uint64_t>()
-               : uint64_t{0};
-  };
-  return {.in = get("in"),
-          .out = get("out"),
-          .conc = get("conc"),
-          .kv = get("kv"),
-          .micro = get("micro")};
-}
-
-// How many requests were open when this shard began.
-uint64_t OpenAtGenesis(ShardReader& shard) {
-  uint64_t open = 0;
-  const Status read = shard.Visit(0, 1, [&open](uint64_t, std::string_view leaf) -> Status {
-    ASSIGN_OR_RETURN(const LeafView view, ParseLeaf(leaf));
-    const auto json = nlohmann::json::parse(view.detail, nullptr, false);
-    open = json.is_object() && json.contains("open") ? json["open"].get<uint64_t>() : 0;
-    return OkStatus();
-  });
-  return read.ok() ? open : 0;
-}
-
-Status NothingOlder(ChainChecker&) { return OkStatus(); }
 
 bool IsAdministrative(LeafType type) {
   const std::string_view name = Name(type);
@@ -84,7 +44,11 @@ std::string ReadBootId() {
   return id;
 }
 
-LogCore::LogCore(AuditLogOptions options) : options_(std::move(options)) {}
+LogCore::LogCore(AuditLogOptions options)
+    : options_(std::move(options)),
+      files_(*options_.files,
+             options_.folder + '/' + std::string(kStateFolder),
+             options_.reserve_bytes) {}
 LogCore::~LogCore() = default;
 
 StatusOr<std::unique_ptr<LogCore>> LogCore::Open(AuditLogOptions options,
@@ -103,184 +67,6 @@ StatusOr<std::unique_ptr<LogCore>> LogCore::Open(AuditLogOptions options,
     *summary = found;
   }
   return core;
-}
-
-Status LogCore::Start(RecoverySummary& summary) {
-  FileSystem& files = *options_.files;
-  const std::string log_root = options_.folder + '/' + std::string(kLogFolder);
-  const std::string state_root = options_.folder + '/' + std::string(kStateFolder);
-  RETURN_IF_ERROR(CreateFoldersDurably(files, log_root));
-  RETURN_IF_ERROR(CreateFoldersDurably(files, state_root));
-  ASSIGN_OR_RETURN(lock_, files.Lock(state_root + '/' + std::string(kLockFile)));
-  RETURN_IF_ERROR(KeepReserve());
-
-  ASSIGN_OR_RETURN(std::set<ShardName> shards, ListShards());
-  const ShardName quarter = QuarterOf(options_.clock->WallNow());
-  while (!shards.empty()) {
-    const ShardName last = *shards.rbegin();
-    const ShardPlace place = PlaceOf(options_.folder, options_.name, last);
-    // One of them may be missing where the shard was being started when the power went.
-    RETURN_IF_ERROR(CreateFoldersDurably(files, place.log_folder));
-    RETURN_IF_ERROR(CreateFoldersDurably(files, place.state_folder));
-    ChainChecker chains;
-    const auto follow_older = [this, &shards](ChainChecker& older) {
-      return FollowOlderShards(shards, older);
-    };
-    auto recovered = RecoverShard(files, place, *options_.signer, follow_older, chains);
-    if (!recovered.ok()) {
-      return StartAfterConflict(recovered.status(), last, summary);
-    }
-    if (recovered->publisher->tree().size() == 0) {
-      shards.erase(last);  // without genesis: its predecessor is the last, and starts it again
-      continue;
-    }
-    summary.frames = recovered->frames;
-    summary.torn_bytes = recovered->torn_bytes;
-    summary.snapshot_size = recovered->snapshot_size;
-    summary.recovered = summary.frames > 0 || summary.torn_bytes > 0;
-    const bool frozen = chains.frozen();
-    Continue(last, chains, *std::move(recovered));
-    if (frozen) {
-      RETURN_IF_ERROR(
-          Rotate(std::max(quarter, ShardName{last.year, last.quarter, last.serial + 1})));
-    }
-    RETURN_IF_ERROR(CloseIntents(chains, summary));
-    RETURN_IF_ERROR(CommitLogLeaf(LeafType::kLogMode, {{"state", std::string("open")}}));
-    return Publish();
-  }
-  return StartShard(quarter, {});
-}
-
-StatusOr<std::set<ShardName>> LogCore::ListShards() const {
-  std::set<ShardName> shards;
-  for (const std::string_view root : {kLogFolder, kStateFolder}) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                     options_.files->List(options_.folder + '/' + std::string(root)));
-    for (const std::string& text : names) {
-      if (const auto name = ShardName::Parse(text); name.ok()) {
-        shards.insert(*name);
-      }
-    }
-  }
-  return shards;
-}
-
-// A shard whose genesis says that requests were open leaves it to older shards to say which.
-Status LogCore::FollowOlderShards(const std::set<ShardName>& shards, ChainChecker& chains) const {
-  const TrustPolicy policy = TrustPolicy::OfLog(options_.signer->verifier());
-  std::vector<std::unique_ptr<ShardReader>> older;
-  for (auto shard = shards.rbegin(); std::next(shard) != shards.rend(); ++shard) {
-    const ShardPlace place = PlaceOf(options_.folder, options_.name, *shard);
-    const auto reader = ShardReader::Open(*options_.files, place.log_folder, policy);
-    if (reader.ok() && OpenAtGenesis(**reader) == 0) {
-      break;
-    }
-    const ShardPlace before = PlaceOf(options_.folder, options_.name, *std::next(shard));
-    auto previous = ShardReader::Open(*options_.files, before.log_folder, policy);
-    if (!previous.ok()) {
-      break;  // a shard in conflict, or archived: what was open in it stays open
-    }
-    older.push_back(*std::move(previous));
-  }
-  std::reverse(older.begin(), older.end());
-  for (const auto& reader : older) {
-    chains.StartShard(reader->origin());
-    RETURN_IF_ERROR(reader->Visit(
-        0, reader->checkpoint().checkpoint.size, [&chains](uint64_t index, std::string_view leaf) {
-          chains.Add(index, leaf, LeafHash(leaf), [](auto, auto) {}, [](auto, auto) {});
-          return OkStatus();
-        }));
-  }
-  return OkStatus();
-}
-
-Status LogCore::StartAfterConflict(const Status& conflict,
-                                   const ShardName& last,
-                                   RecoverySummary& summary) {
-  if (!options_.start_new_shard_after_conflict || conflict.code() != StatusCode::kDataLoss) {
-    return conflict;
-  }
-  summary.conflict = Message(conflict).substr(0, kLeafTextBytesMax);
-  return StartShard(std::max(QuarterOf(options_.clock->WallNow()),
-                             ShardName{last.year, last.quarter, last.serial + 1}),
-                    {{"conflict", summary.conflict}});
-}
-
-// Every request that was admitted and has no end gets one.
-Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summary) {
-  std::vector<LeafDraft> drafts;
-  for (const auto& [origin, index, intent] : chains.OpenIntents()) {
-    LeafDraft draft;
-    draft.type = LeafType::kInferenceAborted;
-    draft.tenant = TenantId(Unescape(intent.tenant));
-    draft.rid = RequestId(intent.rid);
-    draft.outcome.emplace();
-    draft.outcome->status = "ABORTED";
-    draft.outcome->err = "crash";
-    // What was reserved is charged: how much of it was used is not known.
-    draft.outcome->settle = ReadAmounts(intent.reserved);
-    draft.admitted = AuditReceipt{.origin = origin, .index = index, .leaf_hash = {}};
-    draft.detail["cause"] = std::string("crash");
-    drafts.push_back(std::move(draft));
-    if (drafts.size() == options_.group_leaves_max) {
-      RETURN_IF_ERROR(CommitDrafts(std::exchange(drafts, {}), nullptr));
-    }
-    ++summary.closed;
-  }
-  if (!drafts.empty()) {
-    RETURN_IF_ERROR(CommitDrafts(std::move(drafts), nullptr));
-  }
-  if (!summary.recovered && summary.closed == 0) {
-    return OkStatus();
-  }
-  summary.recovered = true;
-  return CommitLogLeaf(
-      LeafType::kLogRecovered,
-      {{"frames", summary.frames}, {"torn_bytes", summary.torn_bytes}, {"closed", summary.closed}});
-}
-
-Status LogCore::StartShard(const ShardName& shard, std::map<std::string, LeafDetail> genesis) {
-  FileSystem& files = *options_.files;
-  const ShardPlace place = PlaceOf(options_.folder, options_.name, shard);
-  RETURN_IF_ERROR(CreateFoldersDurably(files, place.log_folder));
-  RETURN_IF_ERROR(CreateFoldersDurably(files, place.state_folder));
-  ChainChecker chains;
-  ASSIGN_OR_RETURN(RecoveredShard fresh,
-                   RecoverShard(files, place, *options_.signer, NothingOlder, chains));
-  Continue(shard, chains, std::move(fresh));
-  genesis["vkey"] = options_.signer->verifier().VKey();
-  RETURN_IF_ERROR(CommitLogLeaf(LeafType::kLogGenesis, std::move(genesis)));
-  return Publish();
-}
-
-void LogCore::Continue(const ShardName& shard,
-                       const ChainChecker& chains,
-                       RecoveredShard recovered) {
-  MutexLock publishing(publish_mutex_);
-  shard_ = shard;
-  chains_.clear();
-  for (const auto& [tenant, chain] : chains.chains()) {
-    chains_[Unescape(tenant)] = chain;
-  }
-  open_.clear();
-  for (ChainChecker::OpenIntent& request : chains.OpenIntents()) {
-    open_.emplace(std::pair(std::move(request.origin), request.index), std::move(request.intent));
-  }
-  snapshot_at_ = recovered.snapshot_size;
-  next_index_ = recovered.publisher->tree().size();
-  MakeWal(recovered.next_wal_number, recovered.next_group);
-  publisher_ = std::move(recovered.publisher);
-  MutexLock lock(mutex_);
-  origin_ = PlaceOf(options_.folder, options_.name, shard).origin;
-}
-
-void LogCore::MakeWal(uint64_t next_number, uint64_t next_group) {
-  wal_ = std::make_unique<WalWriter>(
-      WalWriter::Options{.files = options_.files,
-                         .folder = PlaceOf(options_.folder, options_.name, shard_).state_folder,
-                         .segment_bytes = options_.segment_bytes,
-                         .first_number = next_number,
-                         .first_group = next_group});
 }
 
 Status LogCore::Fail(Status status) {
@@ -451,39 +237,15 @@ void LogCore::Heartbeat() {
   if (!status().ok()) {
     return;
   }
-  (void)CommitLogLeaf(LeafType::kLogHeartbeat,
-                      {{"size", next_index_}, {"open", open_.size()}, {"tenants", chains_.size()}});
-}
-
-void LogCore::RotateIfDue() {
-  const ShardName quarter = QuarterOf(options_.clock->WallNow());
-  const bool full = next_index_ >= options_.shard_leaves_max;
-  const bool over = ShardName{shard_.year, shard_.quarter, 0} < quarter;
-  if (status().ok() && (full || over)) {
-    const ShardName next{shard_.year, shard_.quarter, shard_.serial + 1};
-    if (Status status = CommitLogLeaf(LeafType::kLogFrozen, {{"open", open_.size()}});
-        status.ok()) {
-      (void)Rotate(std::max(quarter, next));
-    }
+  std::map<std::string, LeafDetail> detail = {
+      {"size", next_index_}, {"open", open_.size()}, {"tenants", chains_.size()}};
+  const ClockSync sync = options_.clock->Sync();
+  detail["ntp"] = std::string(Name(sync.state));
+  if (sync.state != ClockSync::State::kUnknown) {
+    detail["ntp_offset_ns"] = std::to_string(sync.offset.count());
+    detail["ntp_error_max_ns"] = std::to_string(sync.error_max.count());
   }
-}
-
-// The shard at hand is frozen: publishes its end, and starts the next one with it.
-Status LogCore::Rotate(const ShardName& next) {
-  RETURN_IF_ERROR(Publish());
-  std::map<std::string, LeafDetail> genesis;
-  {
-    MutexLock publishing(publish_mutex_);
-    genesis["prev_origin"] = origin();
-    genesis["prev_size"] = publisher_->tree().size();
-    genesis["prev_root"] = publisher_->tree().Root();
-    genesis["open"] = open_.size();
-  }
-  auto open = std::move(open_);
-  const Status started = StartShard(next, std::move(genesis));
-  open_ = std::move(open);
-  snapshot_due_ = true;  // else a start reads the shard before for what is open in it
-  return started.ok() ? started : Fail(started);
+  (void)CommitLogLeaf(LeafType::kLogHeartbeat, std::move(detail));
 }
 
 Status LogCore::Publish() {
@@ -550,51 +312,57 @@ Status LogCore::PublishCosigned(const std::string& note) {
 Status LogCore::PrepareSpare() {
   MutexLock publishing(publish_mutex_);
   RETURN_IF_ERROR(status());
+  if (files_.released()) {
+    return OkStatus();  // what is left is for leaves
+  }
   const Status made = wal_->PrepareSpare();
   return made.ok() ? made : Fail(made);
 }
 
 Status LogCore::CheckSpace() {
-  const auto space = options_.files->Space(options_.folder);
-  if (!space.ok()) {
-    return space.status();
+  ASSIGN_OR_RETURN(const DiskSpace space, files_.Space(options_.folder));
+  if (files_.released()) {
+    // Only if it leaves enough for requests.
+    const uint64_t reserve = files_.reserve_bytes();
+    const DiskSpace after{.total_bytes = space.total_bytes,
+                          .free_bytes = space.free_bytes - std::min(space.free_bytes, reserve)};
+    if (LevelOf(after, options_.space, SpaceLevel::kRefuse) < SpaceLevel::kRefuse) {
+      (void)files_.Fill();
+    }
   }
-  const double free = static_cast<double>(space->free_bytes) /
-                      static_cast<double>(std::max<uint64_t>(space->total_bytes, 1));
-  const bool low = free < options_.free_refuse;
-  if (low != low_space_.exchange(low)) {
-    Log(low ? LogLevel::kError : LogLevel::kInfo,
-        low ? "audit: the disk is nearly full, requests are refused"
-            : "audit: there is space again",
-        {{"free_bytes", std::to_string(space->free_bytes)}});
+  const SpaceLevel level =
+      files_.released() ? SpaceLevel::kRefuse : LevelOf(space, options_.space, space_level_.load());
+  if (level != space_level_.exchange(level)) {
+    space_changed_ = true;
+    Log(level == SpaceLevel::kPlenty ? LogLevel::kInfo
+        : level == SpaceLevel::kWarn ? LogLevel::kWarning
+                                     : LogLevel::kError,
+        level == SpaceLevel::kRefuse   ? "audit: the disk is nearly full, requests are refused"
+        : level == SpaceLevel::kPlenty ? "audit: there is space again"
+                                       : "audit: the disk is filling up",
+        {{"level", std::string(Name(level))},
+         {"free_bytes", std::to_string(space.free_bytes)},
+         {"total_bytes", std::to_string(space.total_bytes)}});
   }
   return OkStatus();
 }
 
+void LogCore::RecordSpace() {
+  if (status().ok() && space_changed_.exchange(false)) {
+    (void)CommitLogLeaf(LeafType::kLogMode,
+                        {{"state", "disk_" + std::string(Name(space_level_.load()))},
+                         {"reserve", std::string(files_.released() ? "released" : "kept")}});
+  }
+}
+
 Status LogCore::CheckRoom(const LeafDraft& draft) const {
-  return !low_space_.load() || IsAdministrative(draft.type)
+  const bool low = space_level_.load() == SpaceLevel::kRefuse || files_.released();
+  return !low || IsAdministrative(draft.type)
              ? OkStatus()
              : ErrorF(StatusCode::kUnavailable,
                       "audit log: less than %g %% of the disk is free; free some space under %s",
-                      100 * options_.free_refuse,
+                      100 * options_.space.refuse,
                       options_.folder);
-}
-
-// Blocks that nothing else can take, so that the end of the disk can still be recorded.
-Status LogCore::KeepReserve() {
-  const std::string folder = options_.folder + '/' + std::string(kStateFolder);
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, options_.files->List(folder));
-  if (options_.reserve_bytes == 0 ||
-      std::find(names.begin(), names.end(), kReserveFile) != names.end()) {
-    return OkStatus();
-  }
-  ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file,
-                   options_.files->Create(folder + '/' + std::string(kReserveFile)));
-  const std::string zeros(kReserveChunkBytes, '\0');
-  for (uint64_t at = 0; at < options_.reserve_bytes; at += zeros.size()) {
-    RETURN_IF_ERROR(file->WriteAt(at, zeros));
-  }
-  return file->Sync();
 }
 
 }  // namespace inferd

@@ -21,6 +21,7 @@
 #include "base/thread_annotations.h"
 #include "governance/audit/audit_log.h"
 #include "governance/audit/chain_snapshot.h"
+#include "governance/audit/disk_reserve.h"
 #include "governance/audit/leaf.h"
 #include "governance/audit/publisher.h"
 #include "governance/audit/shard_recovery.h"
@@ -60,14 +61,20 @@ struct AuditLogOptions {
   Duration heartbeat_interval = std::chrono::seconds(60);
   // A shard ends with its quarter, or here.
   uint64_t shard_leaves_max = uint64_t{1} << 28;
-  // Below this fraction of free space only log.* and administrative leaves are taken.
-  double free_refuse = 0.05;
-  // Held back for those leaves; 0: none.
+  // When little of the disk is free: below the last of them only log.* and administrative leaves
+  // are taken.
+  SpaceThresholds space{};
+  // Held back for those leaves; given back when the disk is full. 0: none.
   uint64_t reserve_bytes = uint64_t{256} << 20;
   // After ROLLBACK_DETECTED two operators may start a new shard; its genesis cites the conflict.
   bool start_new_shard_after_conflict = false;
   // Gets each published note, on the publisher's thread: for witnesses.
   std::function<void(const std::string& note)> on_checkpoint{};
+  // Gets the signed checkpoint of the next shard, without leaves yet, before log.frozen ends this
+  // one: for witnesses. On the committing thread: it must return at once. The shard ends when
+  // OriginKnown was called, or after announce_wait_max.
+  std::function<void(const std::string& note)> on_new_origin{};
+  Duration announce_wait_max = std::chrono::seconds(10);
 };
 
 // What opening found, for the daemon's log and for log.recovered.
@@ -101,6 +108,8 @@ class LogCore {
   void Heartbeat();
   // Starts a new shard if its quarter is over or it is full.
   void RotateIfDue();
+  // A witness has taken the checkpoint that on_new_origin got. Any thread.
+  void OriginKnown(const std::string& origin);
   // Writes that the log ends in order, publishes, and removes the WAL.
   Status Close();
 
@@ -109,8 +118,12 @@ class LogCore {
   // Publishes a note with cosignatures of witnesses, if it is of the last checkpoint still. Any
   // thread.
   Status PublishCosigned(const std::string& note);
-  // Compares free space with the threshold.
+  // Compares free space with the thresholds, and fills the reserve again once there is space.
   Status CheckSpace();
+  // Writes log.mode if CheckSpace found another level.
+  void RecordSpace();
+  // As CheckSpace found it. Any thread.
+  SpaceLevel space_level() const { return space_level_.load(); }
   // Makes the WAL's next segment ahead of its use.
   Status PrepareSpare();
 
@@ -146,12 +159,13 @@ class LogCore {
   Status CommitLogLeaf(LeafType type, std::map<std::string, LeafDetail> detail);
   Status CommitDrafts(std::vector<LeafDraft> drafts, std::vector<StatusOr<AuditReceipt>>* receipts);
   StatusOr<std::string> Encode(LeafDraft& draft);
+  bool Announced(const ShardName& next);
   Status Rotate(const ShardName& next);
   Status PublishLocked() REQUIRES(publish_mutex_);
-  Status KeepReserve();
   Status Fail(Status status);
 
   const AuditLogOptions options_;
+  DiskReserve files_;
   std::unique_ptr<FileLock> lock_;
 
   // Committing thread.
@@ -165,13 +179,17 @@ class LogCore {
   std::unique_ptr<WalWriter> wal_;
   bool closed_ = false;
 
-  std::atomic<bool> low_space_{false};
+  std::atomic<SpaceLevel> space_level_{SpaceLevel::kPlenty};
+  std::atomic<bool> space_changed_{false};
 
   mutable Mutex mutex_;
   std::deque<Durable> durable_ GUARDED_BY(mutex_);
   std::optional<ChainSnapshot> snapshot_ GUARDED_BY(mutex_);  // of the leaves up to durable_'s end
   size_t num_publishing_ GUARDED_BY(mutex_) = 0;  // taken from durable_, not published yet
   std::string origin_ GUARDED_BY(mutex_);
+  std::string announced_ GUARDED_BY(mutex_);  // origin of the next shard, as witnesses were told
+  TimePoint announced_at_ GUARDED_BY(mutex_);
+  bool announced_known_ GUARDED_BY(mutex_) = false;
   Status status_ GUARDED_BY(mutex_);
 
   // Held while publishing; taken before mutex_.

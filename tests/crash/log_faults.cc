@@ -81,7 +81,7 @@ class History {
     options.group_leaves_max = 8;
     options.shard_leaves_max = 300;
     options.snapshot_leaves = 1 + seed_ % 60;
-    options.reserve_bytes = 0;
+    options.reserve_bytes = 5000;
     options.on_checkpoint = [this](const std::string& note) { notes_.push_back(note); };
     return options;
   }
@@ -113,6 +113,8 @@ class History {
         break;
       case 4:
         core.RotateIfDue();
+        (void)core.CheckSpace();
+        core.RecordSpace();
         break;
       case 5:
         if (random_.Below(10) == 0) {

@@ -84,6 +84,24 @@ void FakeFileSystem::Restart() {
   dead_at_.reset();
 }
 
+void FakeFileSystem::SetCapacity(uint64_t size_bytes) {
+  MutexLock lock(mutex_);
+  capacity_ = size_bytes;
+}
+
+uint64_t FakeFileSystem::UsedBytes() const {
+  MutexLock lock(mutex_);
+  return UsedBytes(*root_);
+}
+
+uint64_t FakeFileSystem::UsedBytes(const Node& node) {
+  uint64_t used = node.data.size();
+  for (const auto& [name, child] : node.entries) {
+    used += UsedBytes(*child);
+  }
+  return used;
+}
+
 Status FakeFileSystem::CountCall(const std::string& path) {
   ++calls_;
   if (dead_at_ && calls_ >= *dead_at_) {
@@ -147,11 +165,22 @@ StatusOr<std::unique_ptr<WritableFile>> FakeFileSystem::Create(const std::string
 
 Status FakeFileSystem::WriteAt(Node& node, uint64_t offset, std::string_view bytes) {
   MutexLock lock(mutex_);
-  const Status status = CountCall("a file");
+  Status status = CountCall("a file");
+  const uint64_t end = offset + bytes.size();
+  if (status.ok() && capacity_ && end > node.data.size() &&
+      UsedBytes(*root_) + (end - node.data.size()) > *capacity_) {
+    status = ErrorF(StatusCode::kResourceExhausted, "a file: no space left");
+  }
   if (!status.ok()) {
     const bool dead = dead_at_ && calls_ > *dead_at_;
     // Some of it may have been written.
     bytes = bytes.substr(0, dead ? 0 : random_.Below(bytes.size() + 1));
+    if (status.code() == StatusCode::kResourceExhausted) {
+      // As much as fits.
+      const uint64_t left = *capacity_ - std::min(*capacity_, UsedBytes(*root_));
+      const uint64_t last = std::max<uint64_t>(node.data.size() + left, offset);
+      bytes = bytes.substr(0, last - offset);
+    }
   }
   Put(node.data, offset, bytes);
   node.pending.push_back({.truncate = false, .offset = offset, .bytes = std::string(bytes)});
@@ -250,6 +279,11 @@ StatusOr<std::vector<std::string>> FakeFileSystem::List(const std::string& path)
 StatusOr<DiskSpace> FakeFileSystem::Space(const std::string& path) {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(CountCall(path));
+  if (capacity_) {
+    const uint64_t used = UsedBytes(*root_);
+    return DiskSpace{.total_bytes = *capacity_,
+                     .free_bytes = *capacity_ - std::min(*capacity_, used)};
+  }
   return space_;
 }
 

@@ -39,6 +39,10 @@ class FakeFileSystem final : public FileSystem {
   // fdatasync that does nothing and says OK: a disk, or a line of code, that lies.
   void IgnoreSyncData(bool ignore) { ignore_sync_data_ = ignore; }
   void SetSpace(DiskSpace space) { space_ = space; }
+  // The bytes of all files that have a name. Beyond, writes fail with kResourceExhausted, and some
+  // of their bytes are there; Space() tells what is left.
+  void SetCapacity(uint64_t size_bytes);
+  uint64_t UsedBytes() const;
 
   StatusOr<std::string> Read(const std::string& path, uint64_t size_bytes_max) override;
   StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
@@ -57,6 +61,7 @@ class FakeFileSystem final : public FileSystem {
   // Names that one call changes together: to a node, or to nothing.
   using Change = std::vector<std::pair<std::string, NodePtr>>;
 
+  static uint64_t UsedBytes(const Node& node);
   Status CountCall(const std::string& path) REQUIRES(mutex_);
   NodePtr Find(const std::string& path) const REQUIRES(mutex_);
   StatusOr<NodePtr> FolderOf(const std::string& path) const REQUIRES(mutex_);
@@ -70,6 +75,7 @@ class FakeFileSystem final : public FileSystem {
   uint64_t calls_ GUARDED_BY(mutex_) = 0;
   std::optional<uint64_t> fail_at_ GUARDED_BY(mutex_);
   std::optional<uint64_t> dead_at_ GUARDED_BY(mutex_);
+  std::optional<uint64_t> capacity_ GUARDED_BY(mutex_);
   bool ignore_sync_data_ = false;
   DiskSpace space_{.total_bytes = uint64_t{1} << 40, .free_bytes = uint64_t{1} << 39};
 };
