@@ -6,8 +6,8 @@
 
 #include "base/file.h"
 #include "governance/keys/crypto.h"
-#include "governance/keys/openssl_owners.h"
 #include "governance/keys/secret_files.h"
+#include "governance/keys/x509_text.h"
 
 namespace inferd {
 namespace {
@@ -44,15 +44,6 @@ StatusOr<std::vector<CertificatePtr>> ParseCertificates(const std::string& path,
 
 bool IsAuthority(X509& certificate) { return X509_check_ca(&certificate) == 1; }
 
-WallTime ToWallTime(const ASN1_TIME* time) {
-  // In days and seconds since the epoch, which is the one thing OpenSSL gives without a locale.
-  int days = 0;
-  int seconds = 0;
-  std::unique_ptr<ASN1_TIME, OpensslDeleter<ASN1_STRING_free>> epoch(ASN1_TIME_set(nullptr, 0));
-  ASN1_TIME_diff(&days, &seconds, epoch.get(), time);
-  return WallTime(std::chrono::hours(24) * days + std::chrono::seconds(seconds));
-}
-
 }  // namespace
 
 TlsMaterial::~TlsMaterial() { Cleanse(key); }
@@ -74,8 +65,8 @@ StatusOr<TlsMaterial> ReadTlsMaterial(const TlsPaths& paths, WallTime now) {
   if (IsAuthority(own)) {
     return Wrong(paths.certificate, "begins with an authority's certificate; ours comes first");
   }
-  material.not_after = ToWallTime(X509_get0_notAfter(&own));
-  if (now < ToWallTime(X509_get0_notBefore(&own)) || now >= material.not_after) {
+  material.not_after = ToWallTime(*X509_get0_notAfter(&own));
+  if (now < ToWallTime(*X509_get0_notBefore(&own)) || now >= material.not_after) {
     return Wrong(paths.certificate, "is not valid now: it is not yet, or no longer");
   }
   const BioPtr reader = Reader(material.key);
