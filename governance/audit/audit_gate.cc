@@ -23,6 +23,10 @@ void AuditGate::Append(LeafDraft draft, AppendCallback done) {
     done(AuditReceipt());
     return;
   }
+  if (draft.mode == AuditMode::kGuarded && spill_ != nullptr) {
+    AppendGuarded(std::move(draft), std::move(done));
+    return;
+  }
   const bool best_effort = draft.mode == AuditMode::kBestEffort;
   log_.Append(std::move(draft),
               [this, best_effort, done = std::move(done)](StatusOr<AuditReceipt> receipt) {
@@ -31,6 +35,24 @@ void AuditGate::Append(LeafDraft draft, AppendCallback done) {
                 } else if (best_effort && receipt.status().code() == StatusCode::kUnavailable) {
                   Lost();
                   receipt = AuditReceipt();
+                }
+                done(std::move(receipt));
+              });
+}
+
+void AuditGate::AppendGuarded(LeafDraft draft, AppendCallback done) {
+  if (spill_->TakeIfActive(draft, done)) {
+    return;
+  }
+  LeafDraft copy = draft;
+  log_.Append(std::move(draft),
+              [this, copy = std::move(copy), done = std::move(done)](
+                  StatusOr<AuditReceipt> receipt) mutable {
+                if (receipt.ok()) {
+                  Regained();
+                } else if (receipt.status().code() == StatusCode::kUnavailable) {
+                  spill_->Take(std::move(copy), std::move(done));
+                  return;
                 }
                 done(std::move(receipt));
               });

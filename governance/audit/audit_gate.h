@@ -5,8 +5,9 @@
 // fills the disk with refusals, and nothing is dropped unseen.
 //
 // Modes: leaves of mode best_effort succeed although the log is unavailable; how many are missing
-// is written as log.gap as soon as it takes leaves again. Leaves of the other modes are refused
-// (kUnavailable), and so must be what they are about.
+// is written as log.gap as soon as it takes leaves again. Those of mode guarded go to the spill, if
+// there is one and as far as it goes. All others are refused (kUnavailable), and so must be what
+// they are about.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/thread_annotations.h"
 #include "governance/audit/audit_log.h"
+#include "governance/audit/audit_spill.h"
 
 namespace inferd {
 
@@ -31,9 +33,12 @@ inline constexpr size_t kFloodTopSources = 5;    // named in it
 // Thread-safe. The log is closed before the gate goes: until then it calls back.
 class AuditGate final : public AuditLog {
  public:
-  AuditGate(AuditLog& log, const Clock& clock) : log_(log), clock_(clock) {}
+  // `spill` may be nullptr; it outlives the last callback of the log.
+  AuditGate(AuditLog& log, const Clock& clock, AuditSpill* spill = nullptr)
+      : log_(log), clock_(clock), spill_(spill) {}
 
-  // A receipt without origin means: counted, and not a leaf of its own.
+  // A receipt without origin means: counted, and not a leaf of its own. One of kSpillOrigin:
+  // durable, and to be in the log when that takes leaves again.
   void Append(LeafDraft draft, AppendCallback done) override;
   std::string origin() const override { return log_.origin(); }
 
@@ -61,6 +66,7 @@ class AuditGate final : public AuditLog {
   };
   using Key = std::pair<std::string, std::string>;  // tenant, reason
 
+  void AppendGuarded(LeafDraft draft, AppendCallback done);
   bool Fold(const LeafDraft& draft) EXCLUDES(mutex_);
   void Lost() EXCLUDES(mutex_);
   void Regained() EXCLUDES(mutex_);
@@ -68,6 +74,7 @@ class AuditGate final : public AuditLog {
 
   AuditLog& log_;
   const Clock& clock_;
+  AuditSpill* const spill_;
   mutable Mutex mutex_;
   std::map<Key, Flood> floods_ GUARDED_BY(mutex_);
   std::optional<Gap> gap_ GUARDED_BY(mutex_);

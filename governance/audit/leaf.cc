@@ -8,6 +8,7 @@
 #include "base/ulid.h"
 #include "base/utf8.h"
 #include "governance/audit/canonical_json.h"
+#include "governance/audit/spilled_leaf.h"
 
 namespace inferd {
 namespace {
@@ -406,6 +407,9 @@ StatusOr<std::string> EncodeLeaf(const LeafDraft& draft, const LeafChain& chain)
   }
   if (chain.node.empty() || chain.boot.empty()) {
     return ErrorF(StatusCode::kInvalidArgument, "a leaf names its node and boot");
+  }
+  if (!draft.spilled.empty()) {
+    return EncodeSpilled(draft, chain);
   }
   Members leaf = DraftMembers(draft);
   AddChain(draft, chain, leaf);

@@ -205,6 +205,9 @@ struct LeafDraft {
   // Of completed, aborted and whatever else follows an admitted leaf.
   std::optional<AuditReceipt> admitted{};
   std::map<std::string, LeafDetail> detail{};  // d
+  // The leaf as it was spilled (spilled_leaf.h); then only type, tenant, rid, mode and admitted are
+  // used of all the above. Empty for all others.
+  std::string spilled{};
 };
 
 // What the log adds to a draft.

@@ -66,6 +66,8 @@ struct AuditLogOptions {
   SpaceThresholds space{};
   // Held back for those leaves; given back when the disk is full. 0: none.
   uint64_t reserve_bytes = uint64_t{256} << 20;
+  // Requests (rid) that have no end in the log, and will get one: from the spill.
+  std::set<std::string> ended_elsewhere{};
   // After ROLLBACK_DETECTED two operators may start a new shard; its genesis cites the conflict.
   bool start_new_shard_after_conflict = false;
   // Gets each published note, on the publisher's thread: for witnesses.

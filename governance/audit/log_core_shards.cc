@@ -161,6 +161,9 @@ Status LogCore::StartAfterConflict(const Status& conflict,
 Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summary) {
   std::vector<LeafDraft> drafts;
   for (const auto& [origin, index, intent] : chains.OpenIntents()) {
+    if (options_.ended_elsewhere.contains(intent.rid)) {
+      continue;
+    }
     LeafDraft draft;
     draft.type = LeafType::kInferenceAborted;
     draft.tenant = TenantId(Unescape(intent.tenant));
