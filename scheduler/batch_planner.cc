@@ -14,7 +14,7 @@ constexpr size_t kCacheLineBytes = 64;
 }  // namespace
 
 int64_t BatchPlanner::PrefillTokensMax() const {
-  const StepTimeModel& time = lane_.spec().step_time;
+  const StepTimeModel& time = lane_.step_time();
   if (!limits_.has_intervals || time.prefill_token_ns == 0) {
     return limits_.step_tokens_max;
   }
@@ -28,9 +28,12 @@ int64_t BatchPlanner::PrefillTokensMax() const {
     ++decodes;
     context += sequence->num_tokens();
     if (sequence->token_interval_.has_value() && sequence->first_token_due_ != TimePoint::max()) {
-      const TimePoint due =
+      // One that is late is paced from now on: what was missed must not hold prefill down.
+      const TimePoint planned =
           sequence->first_token_due_ +
           *sequence->token_interval_ * static_cast<int64_t>(sequence->output_.size());
+      const TimePoint due =
+          planned < limits_.now ? limits_.now + *sequence->token_interval_ : planned;
       slack = std::min(slack.value_or(due - limits_.now), due - limits_.now);
     }
   }
@@ -48,6 +51,7 @@ int64_t BatchPlanner::PrefillTokensMax() const {
 
 void BatchPlanner::Fill(bool serve_over_served) {
   plan_.rows.reserve(static_cast<size_t>(lane_.num_running()) + 8);
+  draft_tokens_max_ = DraftTokensMax();
   GrantResidents(/*over_served=*/false);
   if (Admit(/*over_served=*/false) && passed_over_ && budget() > 0) {
     GrantResidents(/*over_served=*/false);
@@ -64,7 +68,22 @@ void BatchPlanner::Fill(bool serve_over_served) {
   tenants_.Settle();
   lane_.Compact();
   plan_.expected =
-      lane_.spec().step_time.Estimate(plan_.n_tokens - num_decodes_, num_decodes_, context_tokens_);
+      lane_.step_time().Estimate(plan_.n_tokens - num_decodes_, num_decodes_, context_tokens_);
+}
+
+// Drafts spend budget that is left when all that can decode do; state that cannot be taken back,
+// and a device whose results depend on how a prompt is cut, allow none (rule D6).
+int64_t BatchPlanner::DraftTokensMax() const {
+  if (limits_.speculation == nullptr || lane_.spec().chunk_grid != 1 || lane_.store().has_slots()) {
+    return 0;
+  }
+  const std::span<Sequence* const> running = lane_.running();
+  const int64_t rows = std::count_if(running.begin(), running.end(), [](const Sequence* sequence) {
+    return sequence->state() == SequenceState::kRunning && sequence->is_decode();
+  });
+  return rows > 0 && limits_.speculation->on(rows)
+             ? std::max<int64_t>(0, limits_.step_tokens_max / rows - 1)
+             : 0;
 }
 
 void BatchPlanner::GrantResidents(bool over_served) {
@@ -95,7 +114,7 @@ void BatchPlanner::GrantResidents(bool over_served) {
   }
   tenants_.Settle();
   const auto order = [this](const Sequence* sequence) {
-    return std::tuple(sequence->first_token_due_,
+    return std::tuple(sequence->DueIfInTime(limits_.now),
                       tenants_.flow(sequence->flow_).key,
                       sequence->class_order_,
                       sequence->id());
@@ -203,6 +222,19 @@ void BatchPlanner::Grant(Sequence& sequence, int64_t n_tokens) {
   const int64_t start = sequence.computed_;
   const int64_t end = start + n_tokens;
   const bool sample = end == sequence.num_tokens();
+  std::span<const TokenId> draft;
+  if (sample && n_tokens == 1 && draft_tokens_max_ > 0 && !sequence.output_.empty()) {
+    // Only into units that it has, and as far as its lease and its length go.
+    draft = limits_.speculation->Draft(
+        sequence,
+        std::min(
+            {draft_tokens_max_,
+             budget() - 1,
+             sequence.covered_ - end,
+             sequence.leased_output_tokens_ - static_cast<int64_t>(sequence.output_.size()) - 1,
+             sequence.spec().tokens_max - sequence.num_tokens() - 1}));
+  }
+  const auto n_draft = static_cast<int64_t>(draft.size());
   const ServiceCosts& costs = lane_.spec().costs;
   const int64_t recomputed = std::max<int64_t>(0, std::min(sequence.high_water_, end) - start);
   const int64_t prompt_tokens = std::max<int64_t>(
@@ -214,8 +246,9 @@ void BatchPlanner::Grant(Sequence& sequence, int64_t n_tokens) {
       checkpoints_.emplace(plan_.rows.size(), std::move(checkpoint));
     }
   }
-  tenants_.Charge(sequence.flow_,
-                  costs.prompt_token * prompt_tokens + (sample ? costs.output_token : 0));
+  tenants_.Charge(
+      sequence.flow_,
+      costs.prompt_token * (prompt_tokens + n_draft) + (sample ? costs.output_token : 0));
   recomputed_tokens_ += recomputed;
   sequence.granted_in_ = limits_.plan_id;
   sequence.high_water_ = std::max(sequence.high_water_, end);
@@ -223,9 +256,10 @@ void BatchPlanner::Grant(Sequence& sequence, int64_t n_tokens) {
   sequence.starts_in_flight_[static_cast<size_t>(sequence.num_in_flight_++)] = start;
   plan_.rows.push_back({.sequence = &sequence,
                         .start = start,
-                        .n_tokens = static_cast<int32_t>(n_tokens),
-                        .sample = sample});
-  plan_.n_tokens += static_cast<int32_t>(n_tokens);
+                        .n_tokens = static_cast<int32_t>(n_tokens + n_draft),
+                        .sample = sample,
+                        .draft = draft});
+  plan_.n_tokens += static_cast<int32_t>(n_tokens + n_draft);
   num_decodes_ += n_tokens == 1 ? 1 : 0;
   context_tokens_ += end;
   sequence.computed_ = end;

@@ -7,6 +7,7 @@
 
 #include "scheduler/capacity_planner.h"
 #include "scheduler/model_lane.h"
+#include "scheduler/speculation.h"
 
 namespace inferd {
 
@@ -26,6 +27,7 @@ class BatchPlanner {
     int64_t prefill_tokens_min = 0;  // of step_tokens_max, however late decodes would be
     bool has_intervals = false;      // some class paces its tokens: prefill gives way to decodes
     TimePoint now{};
+    const Speculation* speculation = nullptr;
     uint64_t plan_id = 0;
   };
   BatchPlanner(ModelLane& lane,
@@ -53,6 +55,8 @@ class BatchPlanner {
   void GrantResidents(bool over_served);
   // False if the head of the line did not fit.
   bool Admit(bool over_served);
+  // Tokens that each of the rows that decode may guess ahead.
+  int64_t DraftTokensMax() const;
   int64_t budget() const { return limits_.step_tokens_max - plan_.n_tokens; }
   int64_t ChunkTokens(const Sequence& sequence) const;
   int64_t CutAtGrid(const Sequence& sequence, int64_t n_tokens) const;
@@ -68,6 +72,7 @@ class BatchPlanner {
   StepPlan& plan_;
   std::vector<Sequence*> prefills_;
   std::map<size_t, std::vector<BlockIndex>> checkpoints_;
+  int64_t draft_tokens_max_ = 0;
   bool passed_over_ = false;  // a sequence of an over-served flow
   int64_t recomputed_tokens_ = 0;
   int64_t num_decodes_ = 0;

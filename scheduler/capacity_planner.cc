@@ -24,7 +24,7 @@ CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const 
       continue;
     }
     const bool in_window = tenants_.in_reorder_window(flow, floor);
-    const Order order(in_window ? head->first_token_due_ : TimePoint::max(), key, flow);
+    const Order order(in_window ? head->DueIfInTime(limits_.now) : TimePoint::max(), key, flow);
     if (best == nullptr || order < best_order) {
       best = head;
       best_order = order;

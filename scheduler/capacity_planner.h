@@ -16,6 +16,7 @@ class CapacityPlanner {
     int64_t step_tokens_max = 0;
     int64_t running_max = 0;
     uint64_t plan_id = 0;
+    TimePoint now{};
   };
   CapacityPlanner(ModelLane& lane, TenantTable& tenants, const Limits& limits, StepPlan& plan)
       : lane_(lane), tenants_(tenants), limits_(limits), plan_(plan) {}

@@ -9,6 +9,7 @@ namespace inferd {
 
 ModelLane::ModelLane(ModelSpec spec, TenantTable& tenants)
     : spec_(std::move(spec)),
+      step_time_(spec_.step_time),
       resident_(spec_.resident),
       tenants_(tenants),
       store_(spec_.geometry, spec_.units),
@@ -160,7 +161,7 @@ bool ModelLane::PrefersSwap(const Sequence& sequence) const {
     return false;
   }
   return spec_.chunk_grid != 1 ||
-         host_.CopyTime(sequence).count() < spec_.step_time.prefill_token_ns * sequence.computed_;
+         host_.CopyTime(sequence).count() < step_time_.prefill_token_ns * sequence.computed_;
 }
 
 void ModelLane::SwapIn(Sequence& sequence) {
@@ -173,7 +174,7 @@ int64_t ModelLane::Preempt(Sequence& sequence) {
   CHECK(sequence.state_ == SequenceState::kRunning && !sequence.in_flight());
   int64_t tokens = sequence.computed_;
   if (PrefersSwap(sequence)) {
-    const int64_t token_ns = std::max<int64_t>(1, spec_.step_time.prefill_token_ns);
+    const int64_t token_ns = std::max<int64_t>(1, step_time_.prefill_token_ns);
     tokens = std::min(tokens, host_.CopyTime(sequence).count() / token_ns);
     host_.CopyOut(sequence, copies_);
     store_.ReleaseUnits(sequence);

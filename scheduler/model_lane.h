@@ -52,6 +52,8 @@ class ModelLane {
   ModelLane(ModelSpec spec, TenantTable& tenants);
 
   const ModelSpec& spec() const { return spec_; }
+  const StepTimeModel& step_time() const { return step_time_; }
+  void SetStepTime(const StepTimeModel& step_time) { step_time_ = step_time; }
   ModelStanding standing() const { return standing_; }
   void SetStanding(ModelStanding standing) { standing_ = standing; }
   StateStore& store() { return store_; }
@@ -114,6 +116,7 @@ class ModelLane {
   void StopWaiting(Sequence& sequence);
 
   const ModelSpec spec_;
+  StepTimeModel step_time_;
   ModelStanding standing_ = ModelStanding::kServing;
   bool resident_;
   TenantTable& tenants_;

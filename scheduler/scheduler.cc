@@ -15,7 +15,8 @@ Scheduler::Scheduler(const SchedulerOptions& options, std::unique_ptr<ServicePol
       turn_(options.model_steps_max),
       waiting_({.sequences_max = options.waiting_max,
                 .prompt_tokens_max = options.waiting_prompt_tokens_max,
-                .tenants_max = options.tenants_max}) {
+                .tenants_max = options.tenants_max}),
+      speculation_(options.speculation) {
   CHECK(options.step_tokens_max > 0 && options.running_max > 0 && options.model_steps_max > 0);
   CHECK(!options.classes.empty());
   has_intervals_ = std::any_of(
@@ -63,6 +64,11 @@ StatusOr<ModelSlot> Scheduler::AddModel(ModelSpec spec) {
 void Scheduler::ModelLoaded(ModelSlot model) {
   CHECK(model.value() < lanes_.size());
   lanes_[model.value()]->SetResident();
+}
+
+void Scheduler::SetStepTime(ModelSlot model, const StepTimeModel& step_time) {
+  CHECK(model.value() < lanes_.size());
+  lanes_[model.value()]->SetStepTime(step_time);
 }
 
 void Scheduler::DrainModel(ModelSlot model) {
@@ -255,7 +261,8 @@ void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
                            tenants_,
                            {.step_tokens_max = options_.step_tokens_max,
                             .running_max = options_.running_max,
-                            .plan_id = last_plan_},
+                            .plan_id = last_plan_,
+                            .now = now_},
                            plan);
   BatchPlanner batch(*lanes_[lane],
                      tenants_,
@@ -264,6 +271,7 @@ void Scheduler::PlanLane(size_t lane, StepPlan& plan) {
                       .prefill_tokens_min = options_.prefill_tokens_min,
                       .has_intervals = has_intervals_,
                       .now = now_,
+                      .speculation = &speculation_,
                       .plan_id = last_plan_},
                      plan);
   batch.Fill(/*serve_over_served=*/in_flight_.empty());
@@ -293,8 +301,9 @@ void Scheduler::Start(StepPlan& plan) {
     }
     const auto checkpoint = checkpoints_.find(i);
     step.rows.push_back({.sequence = &sequence,
-                         .end = row.start + row.n_tokens,
+                         .end = row.end(),
                          .sample = row.sample,
+                         .n_draft = static_cast<int64_t>(row.draft.size()),
                          .checkpoint = checkpoint == checkpoints_.end()
                                            ? std::vector<BlockIndex>{}
                                            : std::move(checkpoint->second)});
@@ -319,6 +328,7 @@ void Scheduler::CommitRow(InFlight::Row& row, const RowResult& result) {
   sequence.starts_in_flight_[0] = sequence.starts_in_flight_[1];
   --sequence.num_in_flight_;
   if (sequence.state_ != SequenceState::kFinished) {
+    AppendTokens(row, result);
     store.Publish(sequence, row.end, row.checkpoint);
   }
   store.GiveBackCheckpoint(row.checkpoint);
@@ -329,7 +339,6 @@ void Scheduler::CommitRow(InFlight::Row& row, const RowResult& result) {
   if (!row.sample) {
     return;
   }
-  sequence.output_.push_back(result.token);
   if (!result.finished) {
     CHECK(sequence.num_tokens() < sequence.spec().tokens_max);
     return;
@@ -338,6 +347,31 @@ void Scheduler::CommitRow(InFlight::Row& row, const RowResult& result) {
   sequence.tenant_->LearnOutput(sequence.num_tokens() - prompt,
                                 sequence.spec().tokens_max - prompt);
   Finish(sequence);
+}
+
+void Scheduler::AppendTokens(InFlight::Row& row, const RowResult& result) {
+  if (!row.sample) {
+    return;
+  }
+  Sequence& sequence = *row.sequence;
+  sequence.output_.push_back(result.token);
+  if (row.n_draft == 0) {
+    return;
+  }
+  CHECK(result.num_more <= row.n_draft);
+  for (int32_t i = 0; i < result.num_more; ++i) {
+    const size_t index = static_cast<size_t>(i);
+    CHECK(sequence.output_.back() == sequence.draft_[index]);
+    sequence.output_.push_back(result.more[index]);
+  }
+  const ServiceCosts& costs = LaneOf(sequence).spec().costs;
+  tenants_.Owe(sequence.flow_, (costs.output_token - costs.prompt_token) * result.num_more);
+  row.end += result.num_more;
+  sequence.computed_ += result.num_more;
+  sequence.high_water_ = std::max(sequence.high_water_, sequence.computed_);
+  speculation_.Learn(sequence, row.n_draft, result.num_more);
+  drafted_tokens_ += static_cast<uint64_t>(row.n_draft);
+  accepted_tokens_ += static_cast<uint64_t>(result.num_more);
 }
 
 void Scheduler::Cancel(SequenceId id) {

@@ -28,6 +28,7 @@
 #include "scheduler/service.h"
 #include "scheduler/service_policy.h"
 #include "scheduler/service_rate.h"
+#include "scheduler/speculation.h"
 #include "scheduler/step_plan.h"
 #include "scheduler/tenant_table.h"
 #include "scheduler/waiting_bounds.h"
@@ -52,6 +53,7 @@ struct SchedulerOptions {
   int32_t prefill_tokens_min = kBlockTokens;
   // Steps that a model keeps the device while another one waits.
   int32_t model_steps_max = 8;
+  SpeculationOptions speculation = {};
   std::vector<ServiceClass> classes = {ServiceClass{}};  // at least one
 };
 
@@ -81,6 +83,8 @@ struct SchedulerStats {
   uint64_t recomputed_tokens = 0;  // granted a second time, after a preemption
   uint64_t swapped_out = 0;        // of the preemptions: state went to the host
   uint64_t swapped_in = 0;
+  uint64_t drafted_tokens = 0;   // guessed ahead
+  uint64_t accepted_tokens = 0;  // of them, those that came true
   int64_t host_units_used = 0;
   int64_t host_units_total = 0;
   int64_t running = 0;
@@ -108,6 +112,8 @@ class Scheduler {
   StatusOr<ModelSlot> AddModel(ModelSpec spec);
   // The weights of a model that was added without are there.
   void ModelLoaded(ModelSlot model);
+  // How long its steps take, from now on.
+  void SetStepTime(ModelSlot model, const StepTimeModel& step_time);
   // The model takes no new sequences; those it has go on to their ends.
   void DrainModel(ModelSlot model);
   // Frees the state of a model that was drained: kFailedPrecondition while it has sequences. Its
@@ -163,6 +169,7 @@ class Scheduler {
       Sequence* sequence = nullptr;
       int64_t end = 0;
       bool sample = false;
+      int64_t n_draft = 0;
       std::vector<BlockIndex> checkpoint;  // that the step fills, or empty
     };
     uint64_t epoch = 0;
@@ -192,6 +199,8 @@ class Scheduler {
   // The plan has rows: they are in flight from now on.
   void Start(StepPlan& plan);
   void CommitRow(InFlight::Row& row, const RowResult& result);
+  // Takes the tokens drawn, those of a draft that came true included.
+  void AppendTokens(InFlight::Row& row, const RowResult& result);
 
   const SchedulerOptions options_;
   TenantTable tenants_;
@@ -199,6 +208,7 @@ class Scheduler {
   DeviceTurn turn_;
   WaitingBounds waiting_;
   ServiceRate rate_;
+  const Speculation speculation_;
   std::map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   std::set<Alarm> alarms_;
   std::set<SequenceId> denied_;                        // leases
@@ -217,6 +227,8 @@ class Scheduler {
   uint64_t shed_ = 0;
   uint64_t refused_late_ = 0;
   uint64_t recomputed_tokens_ = 0;
+  uint64_t drafted_tokens_ = 0;
+  uint64_t accepted_tokens_ = 0;
 };
 
 }  // namespace inferd

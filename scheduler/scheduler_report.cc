@@ -41,6 +41,8 @@ SchedulerStats Scheduler::stats() const {
   stats.preemptions = preemptions_;
   stats.recomputed_tokens = recomputed_tokens_;
   stats.shed = shed_;
+  stats.drafted_tokens = drafted_tokens_;
+  stats.accepted_tokens = accepted_tokens_;
   stats.refused_late = refused_late_;
   for (const std::unique_ptr<ModelLane>& lane : lanes_) {
     stats.running += lane->num_running();

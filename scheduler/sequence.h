@@ -21,6 +21,9 @@ namespace inferd {
 
 struct Tenant;
 
+// Most tokens that a step may guess ahead for one sequence (speculation.h).
+inline constexpr size_t kDraftTokensMax = 4;
+
 // What a sequence asks for. Plain value.
 struct SequenceSpec {
   ModelSlot model = {};
@@ -92,6 +95,7 @@ class Sequence {
   friend class HostStore;
   friend class ModelLane;
   friend class Scheduler;
+  friend class Speculation;
   friend class StateStore;
 
   struct Table {
@@ -106,6 +110,10 @@ class Sequence {
   // The earliest position that a step in flight computes, or the next one to plan.
   int64_t OldestStart() const { return num_in_flight_ > 0 ? starts_in_flight_[0] : computed_; }
   bool leased() const { return static_cast<int64_t>(output_.size()) < leased_output_tokens_; }
+  // What is late already orders nothing any more.
+  TimePoint DueIfInTime(TimePoint now) const {
+    return first_token_due_ < now ? TimePoint::max() : first_token_due_;
+  }
   // The next token may be planned, units permitting.
   bool plannable() const { return !paused_ && num_pending() > 0 && leased(); }
   bool waits() const {
@@ -153,6 +161,9 @@ class Sequence {
   int64_t junction_ = 0;          // the last match's end in the full groups: worth a checkpoint
   int64_t cached_tokens_ = 0;
   bool was_admitted_ = false;
+  std::array<TokenId, kDraftTokensMax> draft_{};  // of the row in flight
+  int32_t draft_acceptance_ = 1000;               // per mille, of recent drafts
+  int64_t draft_rests_until_ = 0;                 // output tokens
   std::vector<int64_t> promised_;  // [groups] units that its admission counts on beyond those held
 };
 

@@ -29,6 +29,7 @@ class StateStore {
 
   const ModelGeometry& geometry() const { return geometry_; }
   size_t num_groups() const { return pools_.size(); }
+  bool has_slots() const { return num_slot_groups_ > 0; }
 
   // A sequence of this model comes, and goes again (it holds nothing then).
   void Attach(Sequence& sequence);

@@ -1,7 +1,9 @@
 // StepPlan: what the scheduler grants for one step of one model, and what comes back of it.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/clock.h"
@@ -17,6 +19,12 @@ struct PlanRow {
   int64_t start = 0;
   int32_t n_tokens = 0;
   bool sample = false;  // the row reaches the last known token: draw the next one
+  // The last draft.size() of n_tokens positions hold these instead of known tokens: a token is
+  // drawn at every position from the last known one on. A draft's state counts only if it came
+  // true.
+  std::span<const TokenId> draft = {};  // valid until the plan is committed
+  // Positions of known tokens end here.
+  int64_t end() const { return start + n_tokens - static_cast<int64_t>(draft.size()); }
 };
 
 enum class StatePlace : uint8_t {
@@ -67,10 +75,14 @@ struct StepPlan {
   bool empty() const { return rows.empty(); }
 };
 
-// For one row that samples: the token drawn, and whether the sequence ends with it.
+// For one row that samples: the token drawn, and whether the sequence ends with the last one given.
 struct RowResult {
   TokenId token = 0;
   bool finished = false;
+  // Of a row with a draft: the tokens drawn behind `token`, as long as the token before each is the
+  // draft's, up to the one that ends the sequence.
+  std::array<TokenId, kDraftTokensMax> more{};
+  int32_t num_more = 0;
 };
 
 // rows[i] belongs to plan.rows[i]; those of rows that do not sample are not read.

@@ -1,6 +1,7 @@
 #include "scheduler/tenant_table.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -131,6 +132,7 @@ void TenantTable::UpdateCap(Tenant& tenant) {
 
 void TenantTable::Charge(FlowIndex index, int64_t units) {
   Flow& flow = flows_[index];
+  units += std::exchange(flow.owed_units, 0);
   if (units == 0) {
     return;
   }

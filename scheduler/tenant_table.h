@@ -65,6 +65,8 @@ class TenantTable {
   void AddResident(Tenant& tenant, FlowIndex flow);
   void RemoveResident(Tenant& tenant, FlowIndex flow);
 
+  // Service that a flow got, to be charged with its next grant: a plan's charge is all at once.
+  void Owe(FlowIndex flow, int64_t units) { flows_[flow].owed_units += units; }
   // Service granted: counts at once in service_units, in the key with the next Settle.
   void Charge(FlowIndex flow, int64_t units);
   void Settle();

@@ -8,7 +8,7 @@ case ${1:-} in
   --full)
     tools/build.sh release inferd_sim inferd_sim_mutants
     failed=0
-    for part in fairness e1 e2 e3 e5 e11; do
+    for part in fairness e1 e2 e3 e4 e5 e6 e7 e8 e9 e10 e11; do
       tools/results.py run sim-full -- "$sim" experiments --only "$part" || failed=1
     done
     mutants=$(find build/release/tests/simulation -maxdepth 1 -name 'inferd_sim_*' -type f -perm -u+x |

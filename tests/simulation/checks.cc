@@ -83,14 +83,16 @@ void Checks::CheckBudget(const StepPlan& plan) {
 
 void Checks::CheckRow(const StepPlan& plan, const PlanRow& row) {
   const Sequence& sequence = *row.sequence;
-  const int64_t end = row.start + row.n_tokens;
+  const int64_t end = row.end();
   if (ended_.contains(sequence.id())) {
     Fail(check::kCancel, Of(sequence.id()) + " is granted tokens after its end");
   }
   if (sequence.paused()) {
     Fail(check::kCancel, Of(sequence.id()) + " is granted tokens while it is paused");
   }
-  if (sequence.spec().model != plan.model || row.n_tokens < 1 || row.start < 0 ||
+  if (sequence.spec().model != plan.model || end <= row.start || row.start < 0 ||
+      (!row.draft.empty() &&
+       (!row.sample || end + std::ssize(row.draft) >= sequence.spec().tokens_max)) ||
       end > sequence.num_tokens() || row.sample != (end == sequence.num_tokens())) {
     Fail(check::kBudget,
          absl::StrFormat("%s: row [%d, %d) of %d tokens makes no sense",

@@ -38,6 +38,7 @@ inline constexpr char kQueueTimeout[] = "queue-timeout-holds";
 inline constexpr char kDrain[] = "drains";
 inline constexpr char kOutput[] = "output-as-alone";
 inline constexpr char kReserved[] = "reserved-is-not-preempted";
+inline constexpr char kInterference[] = "others-change-nothing";
 inline constexpr char kReplay[] = "same-log-same-plans";
 }  // namespace check
 

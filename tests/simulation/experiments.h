@@ -24,5 +24,11 @@ Status RunTwentySevenTenants(const std::string& traces, int64_t theta_units);  /
 Status RunHog(int64_t theta_units);                                            // E3
 Status RunPrefixIsolation(const std::string& traces);                          // E5
 Status RunLeakTest();                                                          // E11
+Status RunAzure(const std::string& traces);   // E4: two services' traces at rising load
+Status RunOverload();                         // E6: three times what the device does
+Status RunCancelStorm();                      // E7
+Status RunDrain();                            // E8
+Status RunThreeModels();                      // E9
+Status RunSweeps(const std::string& traces);  // E10: parameters one at a time
 
 }  // namespace inferd::sim

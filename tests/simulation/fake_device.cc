@@ -22,8 +22,11 @@ uint64_t Extend(uint64_t state, TokenId token, bool by_decoding = false) {
   return Mix(state, 2 * static_cast<uint64_t>(token) + (by_decoding ? 1 : 2));
 }
 
-TokenId DrawFrom(uint64_t bits) {
-  return static_cast<TokenId>(Mix(bits, 0x64726177) % static_cast<uint64_t>(kVocabSize));
+TokenId DrawFrom(uint64_t bits, TokenId last) {
+  constexpr TokenId kRefrain = 16;
+  const uint64_t draw = Mix(bits, 0x64726177);
+  return draw % 4 == 0 ? static_cast<TokenId>(draw / 4 % static_cast<uint64_t>(kVocabSize))
+                       : (last + 1) % kRefrain;
 }
 
 size_t Index(int64_t value) { return static_cast<size_t>(value); }
@@ -33,8 +36,9 @@ size_t Index(int64_t value) { return static_cast<size_t>(value); }
 FakeModel::FakeModel(uint32_t model) : state_(DigestOf(model)) {}
 void FakeModel::Read(TokenId token, bool by_decoding) {
   state_ = Extend(state_, token, by_decoding);
+  last_ = token;
 }
-TokenId FakeModel::Draw() const { return DrawFrom(state_); }
+TokenId FakeModel::Draw() const { return DrawFrom(state_, last_); }
 
 uint64_t FoldToken(uint64_t hash, TokenId token) { return Mix(hash, static_cast<uint64_t>(token)); }
 
@@ -70,16 +74,16 @@ const std::vector<uint64_t>& FakeDevice::ContentsOf(uint32_t model,
   return contents;
 }
 
-std::vector<std::string> FakeDevice::Run(const StepPlan& plan, std::vector<TokenId>& tokens) {
+std::vector<std::string> FakeDevice::Run(const StepPlan& plan, std::vector<RowDraws>& draws) {
   std::vector<std::string> faults;
   const uint32_t model = plan.model.value();
-  tokens.assign(plan.rows.size(), 0);
+  draws.assign(plan.rows.size(), {});
   for (const StateCopy& copy : plan.copies_before) {
     Copy(model, copy);
   }
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     const PlanRow& row = plan.rows[i];
-    const int64_t end = row.start + row.n_tokens;
+    const int64_t end = row.end();
     const std::vector<uint64_t>& contents = ContentsOf(model, *row.sequence, end);
     if (options_.check_reads) {
       CheckReads(row, model, contents, faults);
@@ -94,8 +98,16 @@ std::vector<std::string> FakeDevice::Run(const StepPlan& plan, std::vector<Token
       bits = Extend(bits, row.sequence->token(position), decodes);
       Write(row, model, position, {.content = contents[Index(position)], .bits = bits});
     }
-    if (row.sample) {
-      tokens[i] = DrawFrom(bits);
+    if (!row.sample) {
+      continue;
+    }
+    draws[i][0] = DrawFrom(bits, row.sequence->token(end - 1));
+    uint64_t content = contents[Index(end - 1)];
+    for (size_t d = 0; d < row.draft.size(); ++d) {
+      bits = Extend(bits, row.draft[d], decodes);
+      content = Extend(content, row.draft[d]);
+      Write(row, model, end + static_cast<int64_t>(d), {.content = content, .bits = bits});
+      draws[i][d + 1] = DrawFrom(bits, row.draft[d]);
     }
   }
   for (const StateCopy& copy : plan.copies_after) {

@@ -1,6 +1,7 @@
 // FakeDevice: a device whose state units hold hashes, so that every read of wrong state shows.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -24,7 +25,11 @@ class FakeModel {
 
  private:
   uint64_t state_;
+  TokenId last_ = 0;
 };
+
+// Tokens that a row draws: its first after the last known token, the others after its draft's.
+using RowDraws = std::array<TokenId, kDraftTokensMax + 1>;
 
 // Folds a streamed token into the hash of an output.
 uint64_t FoldToken(uint64_t hash, TokenId token);
@@ -32,8 +37,9 @@ uint64_t FoldToken(uint64_t hash, TokenId token);
 // What "computes" the tokens: the state at a position is a hash of the model, of all tokens up to
 // it and, if the device is sensitive, of chunks cut off the canonical grid and of what was computed
 // by decoding; the token drawn is a hash of
-// that state. So equal tokens give equal outputs whatever the batch, the blocks and the
-// preemptions, and on a sensitive device only if the chunks are equal, too.
+// that state and, three times of four, a function of the last token alone: answers repeat
+// themselves, as real ones do. So equal tokens give equal outputs whatever the batch, the blocks
+// and the preemptions, and on a sensitive device only if the chunks are equal, too.
 //
 // Each unit remembers what was written to it and for which trust domain. Before a row is computed,
 // everything that it looks back on must be what its own tokens make, written in its own domain.
@@ -49,9 +55,9 @@ class FakeDevice {
 
   FakeDevice(const std::vector<ModelSetup>& models, const Options& options, DomainOf domain_of);
 
-  // Computes the rows in order. tokens[i] is what row i draws; 0 for rows that do not sample.
+  // Computes the rows in order. draws[i] is what row i draws, zeros for rows that do not sample.
   // Returns what was wrong with the rows' state, a line each.
-  std::vector<std::string> Run(const StepPlan& plan, std::vector<TokenId>& tokens);
+  std::vector<std::string> Run(const StepPlan& plan, std::vector<RowDraws>& draws);
 
   // A sequence is gone.
   void Forget(SequenceId id) { contents_.erase(id); }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -19,6 +20,7 @@ namespace inferd::sim {
 namespace {
 
 constexpr uint64_t kReplayEvery = 8;  // seeds; the second run of the same log
+constexpr uint64_t kInterferenceEvery = 8;
 constexpr int kShrinkRunsMax = 400;
 
 // Without the submissions in [first, last) and what disturbs them.
@@ -36,6 +38,71 @@ Workload Without(const Workload& workload, size_t first, size_t last) {
     }
   }
   return less;
+}
+
+// The same requests, each tenant's one after the other and in step with the others', with room for
+// everything: nothing but other tenants' data could make a difference to a tenant.
+Workload InStep(Workload workload) {
+  constexpr Duration kApart = std::chrono::hours(1);
+  DeviceSetup& device = workload.device;
+  device.running_max = 256;
+  device.waiting_max = 1 << 20;
+  device.queue_timeout = device.paused_max = device.paused_state_max = Duration::zero();
+  device.lease_tokens = 0;
+  device.refuses_late = false;
+  for (ModelSetup& model : workload.models) {
+    model.loading = false;
+    for (GroupSetup& group : model.groups) {
+      group.units *= 64;
+    }
+  }
+  for (TenantSetup& tenant : workload.tenants) {
+    tenant.running_max = tenant.waiting_max = 1 << 20;
+    tenant.shared_cache = false;
+  }
+  std::vector<int64_t> numbers(workload.tenants.size(), 0);
+  for (Submission& submission : workload.submissions) {
+    submission.at = kApart * numbers[submission.tenant]++;
+    submission.deadline.reset();
+  }
+  workload.disturbances.clear();
+  SortByTime(workload);
+  return workload;
+}
+
+// Removes a tenant's requests; says what changed for another (invariant 17 of the design).
+std::optional<Violation> Interference(const Workload& random) {
+  const Workload whole = InStep(random);
+  Workload less = whole;
+  std::erase_if(less.submissions,
+                [](const Submission& submission) { return submission.tenant == 0; });
+  const Report with = Simulate(whole);
+  const Report without = Simulate(less);
+  if (with.violation.has_value() || without.violation.has_value()) {
+    return with.violation.has_value() ? with.violation : without.violation;
+  }
+  size_t other = 0;
+  for (size_t i = 0; i < whole.submissions.size(); ++i) {
+    if (whole.submissions[i].tenant == 0) {
+      continue;
+    }
+    const RequestOutcome& one = with.requests[i];
+    const RequestOutcome& two = without.requests[other++];
+    if (one.cached_tokens != two.cached_tokens || one.output_hash != two.output_hash ||
+        one.output_tokens != two.output_tokens || one.end != two.end) {
+      return Violation{.check = check::kInterference,
+                       .what = absl::StrFormat("%s: %d cached and %d output tokens, %d and %d "
+                                               "without another tenant",
+                                               whole.submissions[i].name,
+                                               one.cached_tokens,
+                                               one.output_tokens,
+                                               two.cached_tokens,
+                                               two.output_tokens),
+                       .at = {},
+                       .step = 0};
+    }
+  }
+  return std::nullopt;
 }
 
 bool Breaks(const Workload& workload, const std::string& check) {
@@ -71,6 +138,10 @@ Report RunChecked(const Workload& workload) {
       report.violation = Violation{
           .check = check::kReplay, .what = "a second run made other plans", .at = {}, .step = 0};
     }
+  }
+  if (!report.violation.has_value() && workload.seed % kInterferenceEvery == 3 &&
+      workload.tenants.size() > 1) {
+    report.violation = Interference(workload);
   }
   if (!report.violation.has_value() && workload.device.cut_at_blocks) {
     report.violation = Simulate(workload, {.sensitive_to_chunks = true}).violation;
@@ -117,6 +188,7 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
   int64_t steps = 0;
   int64_t preemptions = 0;
   int64_t swapped = 0;
+  int64_t guessed = 0;
   int64_t recomputed = 0;
   int64_t tokens = 0;
   const auto work = [&] {
@@ -129,6 +201,7 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
       const std::scoped_lock lock(mutex);
       steps += static_cast<int64_t>(report.steps);
       preemptions += report.preemptions;
+      guessed += report.accepted_tokens;
       swapped += report.swapped_in;
       recomputed += report.recomputed_tokens;
       tokens += report.prompt_tokens + report.output_tokens;
@@ -178,7 +251,8 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
   }
   absl::StrAppendFormat(
       &result.text,
-      "%d workloads: %d failed; %d steps, %d tokens, %d preemptions, %d swapped in, %.2f %% "
+      "%d workloads: %d failed; %d steps, %d tokens, %d preemptions, %d swapped in, %d tokens "
+      "guessed, %.2f %% "
       "computed again; "
       "fairness: widest pair gap %.0f units, %.0f %% of its bound\n",
       options.seeds,
@@ -187,6 +261,7 @@ FuzzResult RunSeeds(const FuzzOptions& options) {
       tokens,
       preemptions,
       swapped,
+      guessed,
       tokens == 0 ? 0.0 : 100.0 * static_cast<double>(recomputed) / static_cast<double>(tokens),
       result.pair_gap,
       100 * result.bound_used);

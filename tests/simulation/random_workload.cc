@@ -72,6 +72,7 @@ class Generator {
     if (fuzz && OneIn(4)) {
       device.paused_max = std::chrono::milliseconds(Between(10, 3000));
     }
+    device.draft_tokens = OneIn(3) ? Between(1, 4) : 0;
     device.refuses_late = fuzz && OneIn(6);
     device.noise_per_mille = OneIn(2) ? Between(0, 300) : 0;
     workload_.policy.theta = int64_t{256} << random_.Below(6);

@@ -73,6 +73,7 @@ struct Report {
   int64_t cached_tokens = 0;
   int64_t preemptions = 0;
   int64_t swapped_in = 0;
+  int64_t accepted_tokens = 0;      // of drafts
   int64_t cache_lookup_tokens = 0;  // of whole blocks, at admissions
   int64_t cache_hit_tokens = 0;
   int64_t blocks_held = 0;  // at the end, by nobody's sequences

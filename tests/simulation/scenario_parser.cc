@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/random.h"
+#include "scheduler/sequence.h"
 #include "tests/simulation/scenario.h"
 #include "tests/simulation/scenario_line.h"
 #include "tests/simulation/scenario_words.h"
@@ -186,6 +187,8 @@ class Parser {
     ASSIGN_OR_RETURN(device.copy_unit, line.TimeOption("copy_unit", device.copy_unit));
     ASSIGN_OR_RETURN(device.paused_state_max, line.TimeOption("paused_state", Duration::zero()));
     ASSIGN_OR_RETURN(device.paused_max, line.TimeOption("paused", Duration::zero()));
+    ASSIGN_OR_RETURN(device.draft_tokens,
+                     line.NumberOption("draft_tokens", 0, {0, kDraftTokensMax}));
     ASSIGN_OR_RETURN(device.refuses_late, line.FlagOption("refuses_late"));
     return line.FinishOptions();
   }

@@ -66,6 +66,7 @@ std::string DeviceText(const DeviceSetup& device) {
   }
   absl::StrAppend(&text, " paused_state=", TimeText(device.paused_state_max));
   absl::StrAppend(&text, " paused=", TimeText(device.paused_max));
+  absl::StrAppend(&text, " draft_tokens=", device.draft_tokens);
   absl::StrAppend(&text, device.refuses_late ? " refuses_late\n" : "\n");
   return text;
 }

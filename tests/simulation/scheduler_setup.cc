@@ -77,13 +77,15 @@ ModelSpec SpecOf(const DeviceSetup& device, const ModelSetup& setup) {
 std::unique_ptr<Scheduler> MakeScheduler(const Workload& workload) {
   const DeviceSetup& device = workload.device;
   auto scheduler = std::make_unique<Scheduler>(
-      SchedulerOptions{.step_tokens_max = static_cast<int32_t>(device.step_tokens_max),
-                       .running_max = static_cast<int32_t>(device.running_max),
-                       .waiting_max = static_cast<int32_t>(device.waiting_max),
-                       .paused_state_max = OrNever(device.paused_state_max),
-                       .paused_max = OrNever(device.paused_max),
-                       .refuses_late = device.refuses_late,
-                       .classes = MakeClasses(workload)},
+      SchedulerOptions{
+          .step_tokens_max = static_cast<int32_t>(device.step_tokens_max),
+          .running_max = static_cast<int32_t>(device.running_max),
+          .waiting_max = static_cast<int32_t>(device.waiting_max),
+          .paused_state_max = OrNever(device.paused_state_max),
+          .paused_max = OrNever(device.paused_max),
+          .refuses_late = device.refuses_late,
+          .speculation = {.draft_tokens_max = static_cast<int32_t>(device.draft_tokens)},
+          .classes = MakeClasses(workload)},
       MakePolicy(workload.policy));
   for (const ModelSetup& model : workload.models) {
     const auto slot = scheduler->AddModel(SpecOf(device, model));

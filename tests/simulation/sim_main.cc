@@ -57,7 +57,13 @@ int RunExperiments(const std::vector<std::string>& only,
       {"e1", [&] { return RunTwoClients(traces, theta_units); }},
       {"e2", [&] { return RunTwentySevenTenants(traces, theta_units); }},
       {"e3", [&] { return RunHog(theta_units); }},
+      {"e4", [&] { return RunAzure(traces); }},
       {"e5", [&] { return RunPrefixIsolation(traces); }},
+      {"e6", [] { return RunOverload(); }},
+      {"e7", [] { return RunCancelStorm(); }},
+      {"e8", [] { return RunDrain(); }},
+      {"e9", [] { return RunThreeModels(); }},
+      {"e10", [&] { return RunSweeps(traces); }},
       {"e11", [] { return RunLeakTest(); }},
   };
   int code = 0;
@@ -97,7 +103,7 @@ int main(int argc, char** argv) {
     }
     CLI::App* experiments_verb = app.add_subcommand("experiments", "the figures of make sim-full");
     experiments_verb->add_option("--traces", traces, "the folder of the public traces");
-    experiments_verb->add_option("--only", only, "of: fairness e1 e2 e3 e5 e11");
+    experiments_verb->add_option("--only", only, "of: fairness, e1 to e11");
     experiments_verb->add_option(
         "--theta", theta_units, "the fairness window, service units; 0: by length");
     experiments_verb->add_option("--workloads", workloads, "for the fairness theorem");

@@ -128,7 +128,7 @@ class Simulation {
  private:
   struct Running {
     StepPlan plan;
-    std::vector<TokenId> tokens;
+    std::vector<RowDraws> draws;
   };
 
   TimePoint now() const { return events_.now(); }
@@ -371,7 +371,7 @@ class Simulation {
         high_water_[index] = row.start;
       }
       CountRow(row, index, shape);
-      const auto tokens = std::ssize(row.sequence->output()) + 1;
+      const auto tokens = std::ssize(row.sequence->output()) + 1 + std::ssize(row.draft);
       if (leases() && row.sample && streams_[index].live && tokens > ledger_.leased(index)) {
         checks_.Fail(check::kLease,
                      absl::StrFormat("%s computes token %d of a lease of %d",
@@ -381,7 +381,7 @@ class Simulation {
       }
     }
     Running running;
-    const std::vector<std::string> faults = device_.Run(plan, running.tokens);
+    const std::vector<std::string> faults = device_.Run(plan, running.draws);
     if (!faults.empty()) {
       checks_.Fail(check::kState, faults[0]);
     }
@@ -413,7 +413,7 @@ class Simulation {
   // Delivered service: what is computed for the first time.
   void CountRow(const PlanRow& row, uint32_t index, StepShape& shape) {
     const Submission& submission = workload_.submissions[index];
-    const int64_t end = row.start + row.n_tokens;
+    const int64_t end = row.end();
     int64_t& high_water = high_water_[index];
     const int64_t again = std::max<int64_t>(0, std::min(high_water, end) - row.start);
     const int64_t first = std::max(row.start, high_water);
@@ -425,9 +425,9 @@ class Simulation {
     report_.prompt_tokens += prompt;
     report_.tenants[submission.tenant].delivered_units +=
         kPromptTokenUnits * prompt + (row.sample ? kOutputTokenUnits : 0);
-    const bool decode = row.n_tokens == 1 && row.sample;
+    const bool decode = row.n_tokens == 1 + std::ssize(row.draft) && row.sample;
     shape.decode_rows += decode ? 1 : 0;
-    shape.prefill_tokens += decode ? 0 : row.n_tokens;
+    shape.prefill_tokens += row.n_tokens - (decode ? 1 : 0);
     shape.context_tokens += end;
   }
 
@@ -456,9 +456,8 @@ class Simulation {
       if (!row.sample || !streams_[index].live) {
         continue;
       }
-      const bool last = TakeToken(row, index, running.tokens[i]);
-      result.rows[i] = {.token = running.tokens[i], .finished = last};
-      if (last) {
+      TakeDraws(row, index, running.draws[i], result.rows[i]);
+      if (result.rows[i].finished) {
         over.push_back(index);
       }
     }
@@ -481,10 +480,24 @@ class Simulation {
     }
   }
 
-  // True if it is the last token of its request.
-  bool TakeToken(const PlanRow& row, uint32_t index, TokenId token) {
+  // The token drawn, and those behind it as long as the draft comes true.
+  void TakeDraws(const PlanRow& row, uint32_t index, const RowDraws& draws, RowResult& result) {
+    result.token = draws[0];
+    result.finished = TakeToken(row, index, draws[0], 0);
+    for (size_t d = 0; d < row.draft.size() && !result.finished && draws[d] == row.draft[d]; ++d) {
+      result.more[d] = draws[d + 1];
+      result.finished = TakeToken(row, index, draws[d + 1], ++result.num_more);
+      report_.tenants[workload_.submissions[index].tenant].delivered_units += kOutputTokenUnits;
+      ++report_.accepted_tokens;
+      // What came true is computed: it is not computed again, should it have to be.
+      high_water_[index] = std::max(high_water_[index], row.end() + result.num_more);
+    }
+  }
+
+  // True if it is the last token of its request. `before`: tokens of the same row.
+  bool TakeToken(const PlanRow& row, uint32_t index, TokenId token, int64_t before) {
     RequestOutcome& outcome = report_.requests[index];
-    if (std::ssize(row.sequence->output()) != outcome.output_tokens) {
+    if (std::ssize(row.sequence->output()) + before != outcome.output_tokens) {
       checks_.Fail(check::kStream,
                    absl::StrFormat("%s has %d tokens, %d were streamed",
                                    workload_.submissions[index].name,

@@ -51,6 +51,7 @@ struct DeviceSetup {
   Duration paused_state_max{};
   Duration paused_max{};
   bool refuses_late = false;
+  int64_t draft_tokens = 0;  // that a row may guess ahead; 0: no speculation
   // Roughly a 7B model on an A10G, the device of the published VTC logs.
   StepTimeModel time{.base_ns = 22'000'000,
                      .prefill_token_ns = 210'000,
