@@ -60,6 +60,9 @@ Status ReadExpectation(const Json& json, RecordedRequest& request) {
     request.allowed = json.at("expect") == "allow";
   }
   if (json.contains("rules")) {
+    if (!json.at("rules").is_array()) {
+      return Bad("'rules' must be a list of ids");
+    }
     request.rules.emplace();
     for (const Json& rule : json.at("rules")) {
       if (!rule.is_string()) {
