@@ -3,7 +3,6 @@
 #include <openssl/crypto.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/crc32c.h"
@@ -78,6 +77,15 @@ std::optional<std::string_view> IdOf(std::string_view text) {
   return id;
 }
 
+// In the order of the ids.
+unsigned __int128 AsNumber(std::string_view id) {
+  unsigned __int128 number = 0;
+  for (const char c : id) {
+    number = (number << 8) | static_cast<unsigned char>(c);
+  }
+  return number;
+}
+
 Digest MacOf(const SecretKey& pepper, std::string_view text) {
   return HmacSha256(pepper, text.substr(0, text.size() - kChecksumBytes - 1));
 }
@@ -94,8 +102,8 @@ std::string MakeApiKey(const SecretKey& pepper, ApiKey& key) {
   CHECK(!key.environment.empty() && key.environment.size() <= kEnvironmentBytesMax &&
         HasOnly(key.environment, kEnvironmentBytes));
   key.id = RandomDigits(kApiKeyIdBytes);
-  std::string text = std::string(kPrefix) + key.environment + '_' + key.id + '_' +
-                     RandomDigits(kSecretBytes);
+  std::string text =
+      std::string(kPrefix) + key.environment + '_' + key.id + '_' + RandomDigits(kSecretBytes);
   text += '_' + Checksum(text);
   key.mac = MacOf(pepper, text);
   return text;
@@ -103,17 +111,15 @@ std::string MakeApiKey(const SecretKey& pepper, ApiKey& key) {
 
 ApiKeyRing::ApiKeyRing(std::vector<ApiKey> keys, const SecretKey& pepper)
     : pepper_(pepper), keys_(std::move(keys)) {
-  std::sort(keys_.begin(), keys_.end(), [](const ApiKey& a, const ApiKey& b) {
-    return a.id < b.id;
-  });
+  std::sort(
+      keys_.begin(), keys_.end(), [](const ApiKey& a, const ApiKey& b) { return a.id < b.id; });
   slots_.resize(keys_.size() + 1);
   for (size_t i = 0; i < keys_.size(); ++i) {
     CHECK(keys_[i].id.size() == kApiKeyIdBytes && (i == 0 || keys_[i - 1].id < keys_[i].id));
-    std::memcpy(slots_[i].id.data(), keys_[i].id.data(), kApiKeyIdBytes);
-    slots_[i].mac = keys_[i].mac;
+    slots_[i] = {.id = AsNumber(keys_[i].id), .mac = keys_[i].mac};
   }
-  // Behind all others, and no key's: '~' is no digit.
-  slots_.back().id.fill('~');
+  // Behind all others, and no key's.
+  slots_.back().id = ~static_cast<unsigned __int128>(0);
 }
 
 // A known id with a wrong secret and an unknown id do the same: as many steps of the search, a slot
@@ -126,14 +132,15 @@ StatusOr<const ApiKey*> ApiKeyRing::Verify(std::string_view text,
     return Unknown();
   }
   const Digest mac = MacOf(pepper_, text);
+  const unsigned __int128 wanted = AsNumber(*id);
   size_t first = 0;
   for (size_t size = slots_.size(); size > 1; size -= size / 2) {
     const size_t middle = first + size / 2;
     // The last slot that is not behind the id.
-    first = std::memcmp(slots_[middle].id.data(), id->data(), kApiKeyIdBytes) <= 0 ? middle : first;
+    first = slots_[middle].id <= wanted ? middle : first;
   }
   const Slot& slot = slots_[first];
-  const int other_id = CRYPTO_memcmp(slot.id.data(), id->data(), kApiKeyIdBytes);
+  const int other_id = CRYPTO_memcmp(&slot.id, &wanted, sizeof(wanted));
   const int other_mac = CRYPTO_memcmp(slot.mac.bytes.data(), mac.bytes.data(), mac.bytes.size());
   if ((other_id | other_mac) != 0) {
     return Unknown();

@@ -8,7 +8,6 @@
 // checksum): whoever steals the list cannot call.
 #pragma once
 
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,7 +66,7 @@ class ApiKeyRing {
   std::vector<ApiKey> keys_;
   // Of each key: id and mac side by side. One more than keys, so that there is always one.
   struct Slot {
-    std::array<char, kApiKeyIdBytes> id{};
+    unsigned __int128 id = 0;  // its bytes as a number, compared without a branch
     Digest mac;
   };
   std::vector<Slot> slots_;  // sorted by id

@@ -117,8 +117,16 @@ TEST(Network, HoldsWhatItsPrefixSays) {
   EXPECT_TRUE(Network::Parse("10.0.0.0/8")->Contains("::ffff:10.1.1.1"));
   EXPECT_TRUE(Network::Parse("2001:db8::/32")->Contains("2001:db8:1::"));
   EXPECT_FALSE(Network::Parse("2001:db8::/32")->Contains("2001:db9::"));
-  for (const char* text : {"", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "::/129",
-                           "::1/64", "10.0.0.0/8x", "10.0.0.0/-1", "host"}) {
+  for (const char* text : {"",
+                           "10.0.0.1/8",
+                           "10.0.0.0/33",
+                           "10.0.0.0/",
+                           "10.0.0/8",
+                           "::/129",
+                           "::1/64",
+                           "10.0.0.0/8x",
+                           "10.0.0.0/-1",
+                           "host"}) {
     EXPECT_FALSE(Network::Parse(text).ok()) << text;
   }
 }

@@ -110,8 +110,8 @@ TEST(Revocations, HoldForKeysSerialsAndTheAuthoritysList) {
 }
 
 TEST(Revocations, NameTheLineThatIsNone) {
-  for (const std::string line : {"serial", "serial 0x12", "serial :", "public_key sha256:12",
-                                 "public_key 12", "nonsense"}) {
+  for (const std::string line :
+       {"serial", "serial 0x12", "serial :", "public_key sha256:12", "public_key 12", "nonsense"}) {
     Revocations list;
     const Status status = list.AddList("serial 1\n" + line);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument) << line;

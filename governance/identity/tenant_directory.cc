@@ -61,9 +61,8 @@ Status CheckTenant(const TenantRecord& tenant) {
                                    principal.name));
     }
     if (!principal.project.empty() && !IsName(principal.project)) {
-      return Wrong(tenant,
-                   absl::StrFormat("project \"%s\" is not 1 to 64 of a-z 0-9 -",
-                                   principal.project));
+      return Wrong(
+          tenant, absl::StrFormat("project \"%s\" is not 1 to 64 of a-z 0-9 -", principal.project));
     }
     if (principal.roles.empty()) {
       return Wrong(tenant, absl::StrFormat("principal \"%s\" has no role", principal.name));
@@ -162,7 +161,8 @@ std::vector<std::string> TenantDirectory::DiffFrom(const TenantDirectory& before
                                       old->organisation,
                                       tenant.organisation));
     }
-    const auto changed = [&lines, &tenant](char sign, const std::vector<Principal>& from,
+    const auto changed = [&lines, &tenant](char sign,
+                                           const std::vector<Principal>& from,
                                            const std::vector<Principal>& to) {
       for (const Principal& principal : from) {
         if (std::find(to.begin(), to.end(), principal) == to.end()) {

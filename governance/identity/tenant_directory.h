@@ -58,7 +58,7 @@ class TenantDirectory {
   };
   // By the name itself, else by the longest "…/*" that holds it. nullopt: nobody's.
   std::optional<Match> Find(std::string_view name) const;
-  const TenantRecord* FindTenant(const TenantId& id) const;  // nullptr: there is none
+  const TenantRecord* FindTenant(const TenantId& id) const;              // nullptr: there is none
   const std::vector<TenantRecord>& tenants() const { return tenants_; }  // by id
 
   // What is other than in `before`, a line each: "+ acme", "- acme", "~ acme: principals".

@@ -36,8 +36,11 @@ TEST(TenantDirectory, TheNameItselfWinsThenTheLongestPrefix) {
   EXPECT_EQ(TenantOf(directory, "spiffe://example.org/team/search"),
             "platform by spiffe://example.org/team/*");
   EXPECT_EQ(TenantOf(directory, "db7.example.org"), "platform by db7.example.org");
-  for (const char* nobody : {"spiffe://example.org/team", "spiffe://example.org/teams/a",
-                             "spiffe://example.com/team/a", "db8.example.org", "",
+  for (const char* nobody : {"spiffe://example.org/team",
+                             "spiffe://example.org/teams/a",
+                             "spiffe://example.com/team/a",
+                             "db8.example.org",
+                             "",
                              "spiffe://example.org/team/*/x"}) {
     // The last is below the prefix as text, but no certificate names it: '*' is in no SPIFFE id.
     EXPECT_EQ(TenantOf(directory, nobody).empty(), !std::string_view(nobody).ends_with("x"));
@@ -62,13 +65,16 @@ TEST(TenantDirectory, NamesWhatIsWrong) {
 TEST(TenantDirectory, ADiffIsWhatChanged) {
   const TenantDirectory before =
       *TenantDirectory::Build({Tenant("a", {"x.org"}), Tenant("b", {}), Tenant("c", {"c.org"})});
-  std::vector<TenantRecord> records = {Tenant("a", {"y.org"}), Tenant("c", {"c.org"}),
-                                       Tenant("d", {})};
+  std::vector<TenantRecord> records = {
+      Tenant("a", {"y.org"}), Tenant("c", {"c.org"}), Tenant("d", {})};
   records[1].organisation = "other";
   const TenantDirectory after = *TenantDirectory::Build(records);
   EXPECT_THAT(after.DiffFrom(before),
-              ElementsAre("- b", "~ a: principal - x.org", "~ a: principal + y.org",
-                          "~ c: organisation example -> other", "+ d"));
+              ElementsAre("- b",
+                          "~ a: principal - x.org",
+                          "~ a: principal + y.org",
+                          "~ c: organisation example -> other",
+                          "+ d"));
   EXPECT_THAT(after.DiffFrom(after), IsEmpty());
 }
 
