@@ -20,7 +20,8 @@ constexpr std::string_view kSchema =
     "in{b,c,ids,lbl_c,n,parts{},rag[],rid_c} lat_us{q,tot,ttft} lora[] lvl\n"
     "model{digest,quant,ref,ver} mono n node num on_behalf_of out{b,c,n}\n"
     "policy{dec,obl[],rules[],set} purpose\n"
-    "quota{dec,hit[{id,limit,metric,remaining,reset_ms}],res{conc,in,kv,micro,out}}\n"
+    "quota{acct{key,model,org,project},dec,hit[{id,limit,metric,remaining,reset_ms}],"
+    "res{conc,in,kv,micro,out},win}\n"
     "rid route{dest{model,provider,region},kind,why} safety{filter,labels[]}\n"
     "samp{cache,freq,grammar,logit_bias_c,max,min_p,n,pres,rep,rng,seed,spec,stop_c,temp,top_k,"
     "top_p}\n"
@@ -195,8 +196,20 @@ void AddQuota(const QuotaFacts& quota, Members& leaf) {
                        .Number("remaining", hit.remaining)
                        .Number("reset_ms", hit.reset_ms));
   }
-  leaf.Group("quota",
-             Members().Text("dec", quota.dec).Group("res", Amounts(quota.res)).Groups("hit", hits));
+  Members members;
+  if (quota.acct) {
+    members.Group("acct",
+                  Members()
+                      .Text("org", quota.acct->org)
+                      .Text("project", quota.acct->project)
+                      .Text("key", quota.acct->key)
+                      .Text("model", quota.acct->model));
+  }
+  members.Text("dec", quota.dec)
+      .Text("win", quota.win)
+      .Group("res", Amounts(quota.res))
+      .Groups("hit", hits);
+  leaf.Group("quota", members);
 }
 
 void AddInput(const InputFacts& input, Members& leaf) {

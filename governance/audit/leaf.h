@@ -19,6 +19,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "governance/audit/commitment.h"
+#include "governance/quota/quota_amounts.h"
 #include "governance/verify/leaf_types.h"
 
 namespace inferd {
@@ -85,17 +86,18 @@ struct QuotaHit {
   uint64_t reset_ms = 0;
 };
 
-// An amount of everything that quotas count.
-struct QuotaAmounts {
-  uint64_t in = 0;     // tokens
-  uint64_t out = 0;    // tokens
-  uint64_t conc = 0;   // requests at a time
-  uint64_t kv = 0;     // bytes
-  uint64_t micro = 0;  // millionths of the currency
+// Whose budgets a request counts in, beside its tenant.
+struct QuotaAccountFacts {
+  std::string org{};
+  std::string project{};
+  std::string key{};
+  std::string model{};
 };
 
 struct QuotaFacts {
   std::string dec{};  // reserved, denied, exempt
+  std::optional<QuotaAccountFacts> acct{};
+  std::string win{};  // UTC day whose budgets, and whose month's, it counts in: 2026-11-21
   QuotaAmounts res{};
   std::vector<QuotaHit> hit{};
 };

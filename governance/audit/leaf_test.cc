@@ -66,13 +66,15 @@ TEST(Leaf, EveryGroupIsCanonicalJson) {
   draft.model = ModelFacts{.ref = "m", .digest = Sha256Of("m"), .lora = {"a", "b"}};
   draft.policy = PolicyFacts{.dec = "allow", .rules = {"r1"}};
   draft.quota = QuotaFacts{.dec = "denied",
+                           .acct = QuotaAccountFacts{.org = "o", .key = "k"},
+                           .win = "2026-11-21",
                            .res = {.in = 1, .out = 2},
                            .hit = {{.metric = "tpm", .id = "q", .limit = 100}}};
   draft.input = InputFacts{.content = CommitTo({}, "x"), .parts = {{"user", 1}}};
   draft.sampling = SamplingFacts{.temperature = 0.7f, .seed = ~uint64_t{0}};
   draft.route = RouteFacts{.kind = "local"};
   draft.egress = EgressFacts{.redactions = {{"person", 2}}};
-  draft.outcome = OutcomeFacts{.finish = "stop", .cost_micro = 5};
+  draft.outcome = OutcomeFacts{.finish = "stop", .settle = {.in = 3}, .cost_micro = 5};
   draft.admitted = AuditReceipt{.origin = "elsewhere", .index = 12};
   const auto bytes = EncodeLeaf(draft, TestChain());
   ASSERT_TRUE(bytes.ok()) << bytes.status();
@@ -83,6 +85,16 @@ TEST(Leaf, EveryGroupIsCanonicalJson) {
   EXPECT_EQ(json["adm"], 12);
   EXPECT_EQ(json["adm_origin"], "elsewhere");
   EXPECT_EQ(json["quota"]["hit"][0]["limit"], 100);
+  EXPECT_EQ(json["quota"].dump(),
+            R"({"acct":{"key":"k","org":"o"},"dec":"denied","hit":[{"id":"q","limit":100,)"
+            R"("metric":"tpm","remaining":0,"reset_ms":0}],"res":{"in":1,"out":2},)"
+            R"("win":"2026-11-21"})");
+  const auto view = ParseLeaf(*bytes);
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(view->account, R"({"key":"k","org":"o"})");
+  EXPECT_EQ(view->window, R"("2026-11-21")");
+  EXPECT_EQ(view->reserved, R"({"in":1,"out":2})");
+  EXPECT_EQ(view->settled, R"({"in":3})");
 }
 
 TEST(Leaf, RefusesWhatMustNotEnter) {

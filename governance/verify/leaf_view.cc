@@ -215,7 +215,9 @@ class LeafMembers {
       case 5:
         return key == "quota" ? TakeQuota() : key == "tprev" ? TakeTprev() : Skip();
       case 6:
-        return key == "tenant" ? TakeText(leaf_.tenant) : Skip();
+        return key == "tenant"   ? TakeText(leaf_.tenant)
+               : key == "settle" ? TakeRaw(leaf_.settled)
+                                 : Skip();
       default:
         return key == "adm_origin" ? scanner_.TakeString(leaf_.adm_origin) : Skip();
     }
@@ -255,7 +257,11 @@ class LeafMembers {
   bool TakeQuota() {
     return scanner_.TakeObject(2, [this](std::string_view inner) {
       std::string_view ignored;
-      return TakeRaw(inner == "res" ? leaf_.reserved : ignored, 3);
+      std::string_view& raw = inner == "res"    ? leaf_.reserved
+                              : inner == "acct" ? leaf_.account
+                              : inner == "win"  ? leaf_.window
+                                                : ignored;
+      return TakeRaw(raw, 3);
     });
   }
   bool Skip() { return scanner_.TakeValue(2); }

@@ -24,8 +24,12 @@ struct LeafView {
   Digest tprev;
   std::optional<uint64_t> adm;
   std::string_view adm_origin;  // empty: the log that holds the leaf
-  std::string_view reserved;    // quota.res, a JSON object; empty if there is none
-  std::string_view detail;      // d, a JSON object; empty if there is none
+  // JSON objects; empty if there is none.
+  std::string_view reserved;  // quota.res
+  std::string_view account;   // quota.acct
+  std::string_view settled;   // settle
+  std::string_view detail;    // d
+  std::string_view window;    // quota.win, as JSON
 };
 
 // kDataLoss unless the leaf is an object in the profile of docs/formats/leaf.md (sorted keys, no

@@ -1,0 +1,297 @@
+#include "governance/quota/quota_ledger.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/check.h"
+
+namespace inferd {
+namespace {
+
+// One more than any limit: it fits nowhere.
+uint64_t Bounded(uint64_t units) { return std::min(units, kQuotaUnitsMax + 1); }
+
+QuotaAmounts Bounded(const QuotaAmounts& amounts) {
+  return {.in = Bounded(amounts.in),
+          .out = Bounded(amounts.out),
+          .conc = Bounded(amounts.conc),
+          .kv = Bounded(amounts.kv),
+          .micro = Bounded(amounts.micro)};
+}
+
+uint64_t Difference(uint64_t a, uint64_t b) { return std::max(a, b) - std::min(a, b); }
+
+uint64_t Difference(const BudgetUse& a, const BudgetUse& b) {
+  return Difference(a.tokens, b.tokens) + Difference(a.micro, b.micro);
+}
+
+// Of an account, as it stands once `day` has begun.
+Usage UsageOn(UtcDay day, const UsageByAccount& all, const QuotaAccount& account) {
+  const auto found = all.find(account);
+  Usage usage = found == all.end() ? Usage() : found->second;
+  usage.Roll(day);
+  return usage;
+}
+
+}  // namespace
+
+QuotaReservation::~QuotaReservation() {
+  if (open()) {
+    (void)Settle({.in = upper_bound_.in, .out = upper_bound_.out, .micro = upper_bound_.micro});
+  }
+}
+
+QuotaReservation::QuotaReservation(QuotaReservation&& other) noexcept { *this = std::move(other); }
+
+QuotaReservation& QuotaReservation::operator=(QuotaReservation&& other) noexcept {
+  // What this one held ends in `other`.
+  std::swap(ledger_, other.ledger_);
+  std::swap(open_, other.open_);
+  std::swap(account_, other.account_);
+  std::swap(upper_bound_, other.upper_bound_);
+  std::swap(day_, other.day_);
+  std::swap(leased_, other.leased_);
+  std::swap(settlement_, other.settlement_);
+  return *this;
+}
+
+uint64_t QuotaReservation::Lease(uint64_t tokens) {
+  const uint64_t more = open() ? ledger_->Lease(*this, tokens) : 0;
+  leased_ += more;
+  return more;
+}
+
+QuotaSettlement QuotaReservation::Settle(const QuotaActual& actual) {
+  if (open()) {
+    settlement_ = ledger_->Settle(*this, actual);
+    open_.reset();
+  }
+  return settlement_;
+}
+
+void QuotaReservation::Cancel() {
+  if (open()) {
+    ledger_->Cancel(*this);
+    open_.reset();
+  }
+}
+
+QuotaLedger::QuotaLedger(const QuotaLedgerOptions& options) : options_(options) {}
+
+QuotaLedger::~QuotaLedger() { CHECK(num_open() == 0); }
+
+QuotaLedger::Stripe& QuotaLedger::StripeOf(const std::string& org) {
+  return stripes_[std::hash<std::string>{}(org) % kStripes];
+}
+
+QuotaBook& QuotaLedger::BookOf(Stripe& stripe, const std::string& org) {
+  std::unique_ptr<QuotaBook>& book = stripe.books[org];
+  if (book == nullptr) {
+    book = std::make_unique<QuotaBook>(org, options_.book);
+    book->RaiseDay(stripe.day);
+  }
+  return *book;
+}
+
+Status QuotaLedger::SetLimits(std::vector<QuotaLimit> limits) {
+  std::set<std::string> ids;
+  std::map<std::string, std::vector<QuotaLimit>> by_org;
+  for (QuotaLimit& limit : limits) {
+    RETURN_IF_ERROR(Validate(limit));
+    if (!ids.insert(limit.id).second) {
+      return ErrorF(StatusCode::kInvalidArgument, "quota %s: there are two of this id", limit.id);
+    }
+    by_org[limit.scope.org].push_back(std::move(limit));
+  }
+  for (Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    for (const auto& [org, book] : stripe.books) {
+      if (!by_org.contains(org)) {
+        book->SetLimits({}, Now());
+      }
+    }
+  }
+  for (auto& [org, of_org] : by_org) {
+    Stripe& stripe = StripeOf(org);
+    MutexLock lock(stripe.mutex);
+    BookOf(stripe, org).SetLimits(std::move(of_org), Now());
+  }
+  return OkStatus();
+}
+
+void QuotaLedger::RefreshRights() {
+  for (Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    for (const auto& [org, book] : stripe.books) {
+      book->RefreshRights(Now());
+    }
+  }
+}
+
+void QuotaLedger::Restore(const UsageByAccount& usage) {
+  UtcDay last = 0;
+  for (const auto& [account, use] : usage) {
+    last = std::max(last, use.day);
+  }
+  for (Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    stripe.day = last;
+    for (const auto& [org, book] : stripe.books) {
+      book->RaiseDay(last);
+    }
+  }
+  for (const auto& [account, use] : usage) {
+    Stripe& stripe = StripeOf(account.org);
+    MutexLock lock(stripe.mutex);
+    BookOf(stripe, account.org).Restore(account, use);
+  }
+}
+
+QuotaDecision QuotaLedger::Reserve(const QuotaAccount& account, const QuotaAmounts& upper_bound) {
+  // What needs memory is done before the lock.
+  constexpr size_t kUsualCharges = 16;
+  const std::string text = account.Text();
+  QuotaDecision decision;
+  QuotaReservation reservation;
+  reservation.open_ = std::make_unique<QuotaOpen>();
+  reservation.open_->charges.reserve(kUsualCharges);
+  reservation.account_ = account;
+  reservation.upper_bound_ = Bounded(upper_bound);
+  {
+    Stripe& stripe = StripeOf(account.org);
+    MutexLock lock(stripe.mutex);
+    auto refusal = BookOf(stripe, account.org)
+                       .Reserve(account,
+                                text,
+                                reservation.upper_bound_,
+                                Now(),
+                                *reservation.open_,
+                                decision.notices);
+    if (refusal) {
+      decision.refusal = *std::move(refusal);
+    } else {
+      reservation.ledger_ = this;
+    }
+  }
+  if (reservation.ledger_ == nullptr) {
+    reservation.open_.reset();
+    return decision;
+  }
+  reservation.day_ = reservation.open_->day;
+  decision.reservation = std::move(reservation);
+  return decision;
+}
+
+QuotaRefusal QuotaLedger::Explain(const QuotaAccount& account, const QuotaAmounts& upper_bound) {
+  Stripe& stripe = StripeOf(account.org);
+  MutexLock lock(stripe.mutex);
+  return BookOf(stripe, account.org).Explain(account, Bounded(upper_bound), Now());
+}
+
+uint64_t QuotaLedger::Lease(QuotaReservation& reservation, uint64_t tokens) {
+  const uint64_t left = reservation.upper_bound_.out - reservation.leased_;
+  Stripe& stripe = StripeOf(reservation.account_.org);
+  MutexLock lock(stripe.mutex);
+  QuotaBook& book = BookOf(stripe, reservation.account_.org);
+  return book.IsClosed(*reservation.open_, Now()) ? 0 : std::min(tokens, left);
+}
+
+QuotaSettlement QuotaLedger::Settle(QuotaReservation& reservation, const QuotaActual& actual) {
+  const QuotaAmounts& reserved = reservation.upper_bound_;
+  QuotaSettlement settlement;
+  settlement.charged = {.in = std::min(actual.in, reserved.in),
+                        .out = std::min(actual.out, reserved.out),
+                        .conc = reserved.conc,
+                        .kv = reserved.kv,
+                        .micro = std::min(actual.micro, reserved.micro)};
+  settlement.overrun_tokens =
+      actual.in - settlement.charged.in + actual.out - settlement.charged.out;
+  Stripe& stripe = StripeOf(reservation.account_.org);
+  MutexLock lock(stripe.mutex);
+  BookOf(stripe, reservation.account_.org)
+      .End(*reservation.open_, settlement.charged, actual.cached, Now());
+  stripe.overrun_tokens += settlement.overrun_tokens;
+  return settlement;
+}
+
+void QuotaLedger::Cancel(QuotaReservation& reservation) {
+  Stripe& stripe = StripeOf(reservation.account_.org);
+  MutexLock lock(stripe.mutex);
+  BookOf(stripe, reservation.account_.org).Undo(*reservation.open_, Now());
+}
+
+std::vector<QuotaState> QuotaLedger::Show(const QuotaAccount& account) {
+  Stripe& stripe = StripeOf(account.org);
+  MutexLock lock(stripe.mutex);
+  return BookOf(stripe, account.org).Show(account, Now());
+}
+
+UsageByAccount QuotaLedger::CurrentUsage() const {
+  UsageByAccount usage;
+  for (const Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    for (const auto& [org, book] : stripe.books) {
+      book->AppendUsage(usage);
+    }
+  }
+  return usage;
+}
+
+LedgerCheck QuotaLedger::Check(const UsageByAccount& log) {
+  LedgerCheck check;
+  const UsageByAccount ledger = CurrentUsage();
+  std::set<QuotaAccount> accounts;
+  UtcDay day = 0;
+  for (const UsageByAccount* side : {&log, &ledger}) {
+    for (const auto& [account, usage] : *side) {
+      accounts.insert(account);
+      day = std::max(day, usage.day);
+    }
+  }
+  for (const QuotaAccount& account : accounts) {
+    // Whoever has not heard of a new day yet has used nothing of it.
+    const Usage ours = UsageOn(day, ledger, account);
+    const Usage theirs = UsageOn(day, log, account);
+    if (ours.num_admitted == theirs.num_admitted && ours.num_ended == theirs.num_ended) {
+      ++check.num_compared;
+      check.difference +=
+          Difference(ours.of_day, theirs.of_day) + Difference(ours.of_month, theirs.of_month);
+    } else {
+      ++check.num_behind;
+      check.difference += theirs.num_admitted - std::min(theirs.num_admitted, ours.num_admitted);
+      check.difference += theirs.num_ended - std::min(theirs.num_ended, ours.num_ended);
+    }
+  }
+  for (Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    for (const auto& [org, book] : stripe.books) {
+      check.difference += book->BudgetDifference(Now());
+    }
+  }
+  return check;
+}
+
+size_t QuotaLedger::num_open() const {
+  size_t open = 0;
+  for (const Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    for (const auto& [org, book] : stripe.books) {
+      open += book->num_open();
+    }
+  }
+  return open;
+}
+
+uint64_t QuotaLedger::overrun_tokens() const {
+  uint64_t tokens = 0;
+  for (const Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    tokens += stripe.overrun_tokens;
+  }
+  return tokens;
+}
+
+}  // namespace inferd
