@@ -1,4 +1,4 @@
-// audit-verify: checks an audit log's folder, offline, without the daemon.
+// audit-verify: checks an audit log's folder or an evidence bundle, offline, without the daemon.
 //
 // Exit status: 0 sound, 1 cannot be done, 2 usage, 3 not found, 6 what was checked does not hold.
 #include <unistd.h>
@@ -8,12 +8,14 @@
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/file_system.h"
+#include "governance/verify/evidence.h"
 #include "governance/verify/proof_file.h"
 #include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
@@ -145,14 +147,98 @@ std::string LogFolder(const std::string& folder) {
 
 struct VerifyArguments {
   std::string folder;
+  std::string bundle;
+  std::string exporter;
   std::vector<std::string> earlier;
   bool json = false;
 };
+
+nlohmann::json ToJson(const EvidenceReport& report) {
+  nlohmann::json json = {{"sound", true},
+                         {"leaves", report.num_leaves},
+                         {"tenant", report.selection.tenant},
+                         {"from", report.selection.from},
+                         {"to", report.selection.to},
+                         {"rids", report.selection.rids},
+                         {"made_at", report.made_at},
+                         {"exporter", report.exporter}};
+  for (const EvidenceReport::Shard& shard : report.shards) {
+    json["shards"].push_back({{"origin", shard.origin},
+                              {"size", shard.size},
+                              {"root", "sha256:" + shard.root.Hex()},
+                              {"witnesses", shard.num_witnesses},
+                              {"chained", shard.num_chained},
+                              {"first_tseq", shard.first_tseq},
+                              {"last_tseq", shard.last_tseq},
+                              {"single", shard.num_single}});
+  }
+  return json;
+}
+
+void Print(const EvidenceReport& report, bool exporter_is_given) {
+  for (const EvidenceReport::Shard& shard : report.shards) {
+    std::printf("%s: %s, under its checkpoint of %llu leaves, %zu witnesses\n",
+                shard.origin.c_str(),
+                shard.num_chained > 0
+                    ? absl::StrFormat("%d leaves of tenant %s without a gap, tseq %d to %d",
+                                      shard.num_chained,
+                                      report.selection.tenant,
+                                      shard.first_tseq,
+                                      shard.last_tseq)
+                          .c_str()
+                    : absl::StrFormat("%d single leaves", shard.num_single).c_str(),
+                static_cast<unsigned long long>(shard.size),
+                shard.num_witnesses);
+  }
+  std::printf("asked for: tenant %s, from %s, to %s\n",
+              report.selection.tenant.empty() ? "any" : report.selection.tenant.c_str(),
+              report.selection.from.empty() ? "the beginning" : report.selection.from.c_str(),
+              report.selection.to.empty() ? "the end" : report.selection.to.c_str());
+  std::printf("exported %s by %s%s\n",
+              report.made_at.c_str(),
+              report.exporter.c_str(),
+              exporter_is_given ? "" : " (by its own word: --exporter KEY checks who it is)");
+  std::printf("sound: %llu leaves verified\n", static_cast<unsigned long long>(report.num_leaves));
+}
+
+int VerifyBundle(const TrustPolicy& policy, const VerifyArguments& arguments) {
+  std::optional<NoteVerifier> exporter;
+  if (!arguments.exporter.empty()) {
+    auto key = NoteVerifier::Parse(arguments.exporter);
+    if (!key.ok()) {
+      return Fail(Annotate(key.status(), "--exporter"));
+    }
+    exporter = *std::move(key);
+  }
+  const auto file = MappedFile::Open(arguments.bundle);
+  if (!file.ok()) {
+    return Fail(file.status());
+  }
+  const std::string_view bytes(reinterpret_cast<const char*>(file->bytes().data()),
+                               file->bytes().size());
+  const auto report = VerifyEvidence(bytes, policy, exporter.has_value() ? &*exporter : nullptr);
+  if (!report.ok()) {
+    std::fprintf(stderr,
+                 "audit-verify: NOT SOUND: %s: %s\n",
+                 arguments.bundle.c_str(),
+                 std::string(Message(report.status())).c_str());
+    return kExitUnsound;
+  }
+  if (arguments.json) {
+    std::printf("%s\n", ToJson(*report).dump(2).c_str());
+  } else {
+    Print(*report, exporter.has_value());
+  }
+  return 0;
+}
 
 int Verify(const Trust& trust, const VerifyArguments& arguments, bool chains) {
   const auto policy = ReadTrust(trust);
   if (!policy.ok()) {
     return Fail(policy.status());
+  }
+  if (!arguments.bundle.empty()) {
+    return VerifyBundle(*policy, arguments);
   }
   VerifyOptions options;
   options.chains = chains;
@@ -252,6 +338,7 @@ int Main(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  audit-verify verify /var/lib/inferd --vkey example.com/inferd-audit/n1+1a2b3c4d+AV...\n"
+      "  audit-verify verify --bundle october.tar --policy trust.policy --exporter alice+1a2b...\n"
       "  audit-verify prove /var/lib/inferd 2026q4.0 7 --policy trust.policy >7.tlog-proof\n"
       "  audit-verify check 7.tlog-proof 7.json --policy trust.policy\n"
       "Exit status: 0 sound, 1 failure, 2 usage, 3 not found, 6 not sound.");
@@ -266,7 +353,14 @@ int Main(int argc, char** argv) {
     group->require_option(1);
   };
   const auto add_folder = [&verify](CLI::App* command) {
-    command->add_option("folder", verify.folder, "the node's folder, or its log/")->required();
+    auto* what = command->add_option_group("what to check", "one of");
+    what->add_option("folder", verify.folder, "the node's folder, or its log/");
+    if (command->get_name() == "verify") {
+      auto* bundle = what->add_option("--bundle", verify.bundle, "an evidence bundle, a .tar");
+      command->add_option("--exporter", verify.exporter, "key of whoever exported the bundle")
+          ->needs(bundle);
+    }
+    what->require_option(1);
     command->add_option("--earlier", verify.earlier, "notes of earlier checkpoints to hold it to");
     command->add_flag("--json", verify.json, "the report as JSON");
   };

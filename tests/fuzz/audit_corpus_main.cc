@@ -3,13 +3,20 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "base/check.h"
+#include "base/sha256.h"
 #include "governance/audit/leaf.h"
 #include "governance/audit/wal_format.h"
+#include "governance/vault.h"
 #include "governance/verify/checkpoint.h"
+#include "governance/verify/evidence_manifest.h"
 #include "governance/verify/merkle.h"
 #include "governance/verify/proof_file.h"
 #include "governance/verify/tiles.h"
+#include "tests/support/example_keys.h"
 
 namespace inferd {
 namespace {
@@ -33,6 +40,57 @@ std::string Leaf(LeafType type, bool large) {
   }
   const LeafChain chain{.origin = "o", .node = "n", .boot = "b"};
   return *EncodeLeaf(draft, chain);
+}
+
+// A bundle of one request's leaf, in a tree of that leaf alone.
+std::string SingleEvidence() {
+  const auto log = NoteSigner::Parse(kExampleLogKey);
+  const auto exporter = NoteSigner::Parse(kExampleExporterKey);
+  const std::string leaf = Leaf(LeafType::kInferenceCompleted, true);
+  const std::string note = SignCheckpoint(
+      {.origin = std::string(kExampleLogName) + "/2026q4.0", .size = 1, .root = LeafHash(leaf)},
+      *log);
+  const std::vector<std::pair<std::string, std::string>> files = {
+      {std::string(kEvidenceReadme), "read me"},
+      {std::string(kEvidencePolicy), "log " + log->verifier().VKey() + "\nquorum none\n"},
+      {std::string(kEvidenceKeys), "keys"},
+      {"2026q4.0/checkpoint", note},
+      {SingleLeafPath("2026q4.0", 0), leaf},
+      {SingleProofPath("2026q4.0", 0),
+       EncodeProof({.extra = "", .index = 0, .hashes = {}, .note = note})}};
+  EvidenceManifest manifest{.selection = {.tenant = "acme", .rids = {"01ARZ3NDEKTSV4RRFFQ69G5FAV"}},
+                            .made_at = "2026-11-21T00:00:00Z",
+                            .exporter = exporter->verifier().VKey(),
+                            .files = {}};
+  std::string tar;
+  TarWriter writer([&tar](std::string_view bytes) {
+    tar += bytes;
+    return OkStatus();
+  });
+  for (const auto& [name, content] : files) {
+    manifest.files.push_back({.name = name, .sha256 = Sha256Of(content)});
+    CHECK(writer.Add(name, content).ok());
+  }
+  CHECK(writer
+            .Add(kEvidenceManifest,
+                 SignDsse(kEvidencePayloadType, EncodeManifest(manifest), *exporter))
+            .ok());
+  CHECK(writer.Finish().ok());
+  CHECK(VerifyEvidence(tar, TrustPolicy::OfLog(log->verifier()), nullptr).ok());
+  return tar;
+}
+
+void WriteVault(const std::string& folder) {
+  const VaultEnvelope envelope{.rid = "01JD",
+                               .tenant = "acme",
+                               .origin = "example.org/log",
+                               .direction = VaultDirection::kOutput,
+                               .key_id = "0123456789abcdef"};
+  const std::string frame =
+      vault_format::Encode(envelope, std::string(92, 'k'), std::string(40, 'p'));
+  const std::string header(vault_format::kSegmentHeader);
+  Write(folder, "two", header + frame + frame);
+  Write(folder, "torn", header + frame + frame.substr(0, 60));
 }
 
 void WriteCorpus(const std::string& folder) {
@@ -73,6 +131,8 @@ void WriteCorpus(const std::string& folder) {
   }
   Write(folder + "/bundle", "four", '\4' + bundle);
   Write(folder + "/bundle", "empty", std::string("\2\0\0\0\0", 5));
+  Write(folder + "/evidence", "single.tar", SingleEvidence());
+  WriteVault(folder + "/vault");
   Write(folder + "/wal", "four", wal + std::string(64, '\0'));
   Write(
       folder + "/wal", "empty", EncodeWalHeader({.epoch = 5, .number = 0}) + std::string(64, '\0'));
