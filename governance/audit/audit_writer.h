@@ -38,6 +38,8 @@ class AuditWriter final : public AuditLog {
 
   // A witness has taken the next shard's first checkpoint (AuditLogOptions::on_new_origin).
   void OriginKnown(const std::string& origin) { core_->OriginKnown(origin); }
+  // Takes no more leaves until the next start, for this reason: a witness saw another history.
+  Status Refuse(const Status& why) { return core_->Refuse(why); }
 
   // Why the log takes no leaves, if it does not.
   Status status() const { return core_->status(); }

@@ -120,6 +120,8 @@ class LogCore {
   // Publishes a note with cosignatures of witnesses, if it is of the last checkpoint still. Any
   // thread.
   Status PublishCosigned(const std::string& note);
+  // Takes no more leaves, for this reason. Any thread.
+  Status Refuse(const Status& why) { return Fail(why); }
   // Compares free space with the thresholds, and fills the reserve again once there is space.
   Status CheckSpace();
   // Writes log.mode if CheckSpace found another level.

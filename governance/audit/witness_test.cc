@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include "base/clock.h"
+#include "base/file_batch.h"
 #include "governance/audit/log_core.h"
 #include "governance/verify/base64.h"
 #include "governance/verify/merkle.h"
 #include "governance/verify/trust_policy.h"
+#include "governance/verify/verifier.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
@@ -95,6 +97,38 @@ TEST_F(WitnessTest, CosignsALogThatGrows) {
   EXPECT_EQ(again.AddCheckpoint(EncodeAddCheckpoint(*MakeAddCheckpoint(*reader, 0)), kNow).status,
             409);
   EXPECT_FALSE(MakeAddCheckpoint(*reader, 1'000'000).ok());
+}
+
+// The log goes on while witnesses are asked: what they cosigned is kept beside the checkpoint.
+TEST_F(WitnessTest, AVerifierIsContentWithTheNoteThatWasCosignedLast) {
+  Grow(5);
+  const std::string shard = "audit/log" + log_->origin().substr(std::string(kName).size());
+  const auto policy = *TrustPolicy::Parse("log " + log_key_.verifier().VKey() + "\nwitness w " +
+                                          key_.verifier().VKey() + "\nquorum w\n");
+  const auto verify = [&] { return *VerifyLog(files_, "audit/log", policy, VerifyOptions()); };
+  EXPECT_EQ(verify().num_problems, 1u) << "nobody cosigned";
+  const std::string note = *AddCosignatures(Reader()->note(), AskFrom(0).body, key_.verifier());
+  const uint64_t size = Reader()->checkpoint().checkpoint.size;
+  Grow(300);
+  ASSERT_TRUE(WriteFileDurably(files_, shard, std::string(kWitnessedFile), note).ok());
+  VerifyReport report = verify();
+  EXPECT_EQ(report.num_problems, 0u);
+  EXPECT_EQ(report.shards.at(0).witnessed_size, size);
+  EXPECT_EQ(report.shards.at(0).num_witnesses, 1u);
+  ASSERT_FALSE(report.warnings.empty());
+  // A note of another history, by the log's own key, is one.
+  const Checkpoint fork{.origin = log_->origin(), .size = size, .root = LeafHash("fork")};
+  const std::string forked = SignCheckpoint(fork, log_key_);
+  const std::string line = SignatureLine(key_.Cosign(CheckpointText(fork), kNow));
+  ASSERT_TRUE(WriteFileDurably(files_, shard, std::string(kWitnessedFile), forked + line).ok());
+  EXPECT_EQ(verify().num_problems, 1u);
+  ASSERT_TRUE(WriteFileDurably(files_, shard, std::string(kWitnessedFile), "rubbish").ok());
+  EXPECT_GE(verify().num_problems, 1u);
+  const Checkpoint longer{.origin = log_->origin(), .size = size + 1000, .root = LeafHash("x")};
+  ASSERT_TRUE(
+      WriteFileDurably(files_, shard, std::string(kWitnessedFile), SignCheckpoint(longer, log_key_))
+          .ok());
+  EXPECT_GE(verify().num_problems, 1u) << "truncated";
 }
 
 TEST_F(WitnessTest, RefusesAsTheSpecificationSays) {

@@ -2,6 +2,7 @@
 // folders are named. Only `log/` is ever served; `state/` holds what the writer needs to recover.
 //
 //   log/<shard>/checkpoint                 the published note
+//   log/<shard>/witnessed                  the last note that witnesses cosigned, if any
 //   log/<shard>/tile/<L>/<N>[.p/<W>]       hash tiles, 256 hashes when full
 //   log/<shard>/tile/entries/<N>[.p/<W>]   bundles of 256 leaves, each after its length as uint16
 //   state/<shard>/wal.<NNNN>               leaves that no checkpoint covers yet
@@ -28,6 +29,7 @@ inline constexpr uint32_t kTileLevelMax = 7;
 inline constexpr std::string_view kLogFolder = "log";
 inline constexpr std::string_view kStateFolder = "state";
 inline constexpr std::string_view kCheckpointFile = "checkpoint";
+inline constexpr std::string_view kWitnessedFile = "witnessed";
 inline constexpr std::string_view kSignedFile = "signed";
 inline constexpr std::string_view kLockFile = "lock";
 inline constexpr std::string_view kWalPrefix = "wal.";

@@ -330,6 +330,68 @@ void CheckNotTruncated(const OpenShard& shard,
   }
 }
 
+// The note that witnesses cosigned last, if the shard has one. It is written after the checkpoint
+// that it cosigns, so a log that goes on meanwhile needs its checkpoint read again.
+std::optional<SignedCheckpoint> Witnessed(FileSystem& files,
+                                          const TrustPolicy& policy,
+                                          OpenShard& shard,
+                                          VerifyReport& report) {
+  const std::string path = shard.reader->folder() + '/' + std::string(kWitnessedFile);
+  const auto note = files.Read(path, kNoteBytesMax);
+  if (note.status().code() == StatusCode::kNotFound) {
+    return std::nullopt;
+  }
+  auto opened = note.ok() ? policy.OpenLog(*note) : StatusOr<SignedCheckpoint>(note.status());
+  if (opened.ok() && opened->checkpoint.origin != shard.reader->origin()) {
+    opened = ErrorF(StatusCode::kDataLoss, "it is a note of %s", opened->checkpoint.origin);
+  }
+  if (!opened.ok()) {
+    ++report.num_problems;
+    report.problems.push_back({Finding::Kind::kFile,
+                               shard.name.Text(),
+                               0,
+                               std::string(kWitnessedFile),
+                               std::string(Message(opened.status()))});
+    return std::nullopt;
+  }
+  if (opened->checkpoint.size > shard.reader->checkpoint().checkpoint.size) {
+    (void)shard.reader->Size();
+  }
+  return *std::move(opened);
+}
+
+// Fills in who stands behind the shard, by the published checkpoint or else by `witnessed`.
+void CheckQuorum(const TrustPolicy& policy,
+                 const SignedCheckpoint& opened,
+                 const std::optional<SignedCheckpoint>& witnessed,
+                 VerifyReport::Shard& shard,
+                 VerifyReport& report) {
+  const Status quorum = policy.CheckQuorum(opened);
+  const bool earlier = !quorum.ok() && witnessed.has_value() && policy.CheckQuorum(*witnessed).ok();
+  const SignedCheckpoint& by = earlier ? *witnessed : opened;
+  shard.num_witnesses = policy.CountWitnesses(by.note);
+  shard.witnessed_size = quorum.ok() || earlier ? by.checkpoint.size : 0;
+  if (earlier) {
+    report.warnings.push_back(
+        {Finding::Kind::kCheckpoint,
+         shard.name,
+         0,
+         std::string(kWitnessedFile),
+         absl::StrFormat(
+             "witnesses stand behind the first %d leaves; %d more are signed by the log "
+             "alone yet",
+             by.checkpoint.size,
+             opened.checkpoint.size - std::min(by.checkpoint.size, opened.checkpoint.size))});
+  } else if (!quorum.ok()) {
+    ++report.num_problems;
+    report.problems.push_back({Finding::Kind::kCheckpoint,
+                               shard.name,
+                               0,
+                               std::string(kCheckpointFile),
+                               std::string(Message(quorum))});
+  }
+}
+
 // Opens what can be opened; a shard that cannot is a problem of the report.
 StatusOr<std::vector<OpenShard>> OpenShards(FileSystem& files,
                                             const std::string& log_folder,
@@ -402,15 +464,13 @@ StatusOr<VerifyReport> VerifyLog(FileSystem& files,
   ChainChecker chains;
   const Checkpoint* previous = nullptr;
   for (OpenShard& shard : shards) {
-    const SignedCheckpoint& opened = shard.reader->checkpoint();
-    if (const Status quorum = policy.CheckQuorum(opened); !quorum.ok()) {
-      ++report.num_problems;
-      report.problems.push_back({Finding::Kind::kCheckpoint,
-                                 shard.name.Text(),
-                                 0,
-                                 std::string(kCheckpointFile),
-                                 std::string(Message(quorum))});
+    const auto witnessed = Witnessed(files, policy, shard, report);
+    if (witnessed.has_value()) {
+      earlier.push_back(*witnessed);
     }
+    const SignedCheckpoint& opened = shard.reader->checkpoint();
+    VerifyReport::Shard found{.name = shard.name.Text(), .checkpoint = opened.checkpoint};
+    CheckQuorum(policy, opened, witnessed, found, report);
     ShardVerifier verifier(shard.name.Text(), *shard.reader, chains, options, report);
     verifier.set_milestones(MilestonesOf(shard.reader->origin(), opened.checkpoint.size, earlier));
     verifier.set_done_before(report.num_leaves, total);
@@ -419,10 +479,8 @@ StatusOr<VerifyReport> VerifyLog(FileSystem& files,
     if (options.chains) {
       CheckCited(shard, previous, report);
     }
-    report.shards.push_back({.name = shard.name.Text(),
-                             .checkpoint = opened.checkpoint,
-                             .num_witnesses = policy.CountWitnesses(opened.note),
-                             .frozen = chains.frozen()});
+    found.frozen = chains.frozen();
+    report.shards.push_back(std::move(found));
     previous = &opened.checkpoint;
   }
   report.open_intents = chains.open().size();

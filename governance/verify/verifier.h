@@ -47,6 +47,9 @@ struct VerifyReport {
   struct Shard {
     std::string name;
     Checkpoint checkpoint;
+    // The largest tree that the policy's quorum stands behind, and how many cosigned it; leaves
+    // after it are signed by the log alone. The checkpoint's where no witness is asked for.
+    uint64_t witnessed_size = 0;
     size_t num_witnesses = 0;
     bool frozen = false;
   };
