@@ -100,23 +100,25 @@ void BindAll(SqliteStatement& statement, const Where& where) {
   }
 }
 
+// The columns of text, from `type` on, in their order.
+constexpr std::string IndexRow::* kTexts[] = {&IndexRow::type,
+                                              &IndexRow::tenant,
+                                              &IndexRow::rid,
+                                              &IndexRow::actor,
+                                              &IndexRow::subj,
+                                              &IndexRow::model,
+                                              &IndexRow::digest,
+                                              &IndexRow::status,
+                                              &IndexRow::reason,
+                                              &IndexRow::finish};
+
 IndexRow ReadRow(const SqliteStatement& select) {
   IndexRow row;
   row.origin = select.Text(0);
   row.index = static_cast<uint64_t>(select.Integer(1));
   row.ts_us = select.Integer(2);
-  std::string* const texts[] = {&row.type,
-                                &row.tenant,
-                                &row.rid,
-                                &row.actor,
-                                &row.subj,
-                                &row.model,
-                                &row.digest,
-                                &row.status,
-                                &row.reason,
-                                &row.finish};
-  for (size_t i = 0; i < std::size(texts); ++i) {
-    *texts[i] = select.Text(static_cast<int>(i) + 3);
+  for (size_t i = 0; i < std::size(kTexts); ++i) {
+    row.*kTexts[i] = select.Text(static_cast<int>(i) + 3);
   }
   row.tokens_in = static_cast<uint64_t>(select.Integer(13));
   row.tokens_out = static_cast<uint64_t>(select.Integer(14));
@@ -128,18 +130,8 @@ IndexRow ReadRow(const SqliteStatement& select) {
 
 Status Insert(SqliteStatement& insert, int64_t shard, uint64_t index, const IndexRow& row) {
   insert.Bind(1, shard).Bind(2, static_cast<int64_t>(index)).Bind(3, row.ts_us);
-  const std::string* const texts[] = {&row.type,
-                                      &row.tenant,
-                                      &row.rid,
-                                      &row.actor,
-                                      &row.subj,
-                                      &row.model,
-                                      &row.digest,
-                                      &row.status,
-                                      &row.reason,
-                                      &row.finish};
-  for (size_t i = 0; i < std::size(texts); ++i) {
-    insert.Bind(static_cast<int>(i) + 4, *texts[i]);
+  for (size_t i = 0; i < std::size(kTexts); ++i) {
+    insert.Bind(static_cast<int>(i) + 4, row.*kTexts[i]);
   }
   insert.Bind(14, static_cast<int64_t>(row.tokens_in));
   insert.Bind(15, static_cast<int64_t>(row.tokens_out));

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "governance/vault_text.h"
+#include "tests/support/fake_audit_log.h"
 #include "tests/support/temp_folder.h"
 
 namespace inferd {
@@ -23,36 +24,6 @@ using ::testing::Not;
 
 constexpr auto kDay = std::chrono::hours(24);
 constexpr char kSecret[] = "canary-payload-of-anna";
-
-// Keeps the names of its leaves. Refuses all from the `fail_at`-th on.
-class FakeLog final : public AuditLog {
- public:
-  void Append(LeafDraft draft, AppendCallback done) override {
-    if (num_appends++ >= fail_at) {
-      done(ErrorF(StatusCode::kUnavailable, "the disk is full"));
-      return;
-    }
-    EXPECT_TRUE(Validate(draft).ok());
-    leaves.push_back(draft);
-    done(AuditReceipt{.origin = origin(), .index = leaves.size() - 1});
-  }
-  std::string origin() const override { return "example.org/log"; }
-  std::vector<std::string> Types() const {
-    std::vector<std::string> types;
-    for (const LeafDraft& leaf : leaves) {
-      types.emplace_back(Name(leaf.type));
-    }
-    return types;
-  }
-
-  std::vector<LeafDraft> leaves;
-  int num_appends = 0;
-  int fail_at = 1'000'000;
-};
-
-ActorFacts Uid(int uid) {
-  return {.kind = "human", .id = absl::StrFormat("uid:%d", uid), .authn = "peercred"};
-}
 
 class ErasureTest : public ::testing::Test {
  protected:
@@ -100,7 +71,7 @@ class ErasureTest : public ::testing::Test {
   TempFolder folder_;
   const fs::path root_ = folder_.path();
   ManualClock clock_;
-  FakeLog log_;
+  FakeAuditLog log_;
   std::unique_ptr<KeyStore> keys_;
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Retention> retention_;
@@ -230,6 +201,9 @@ TEST_F(ErasureTest, TheRetentionFloorHolds) {
   ASSERT_TRUE(retention_->ReleaseHold(Uid(6), hold->id).ok());
   EXPECT_EQ(retention_->Purge(Uid(1), "acme", kRetentionDaysMin)->days, 1u);
   EXPECT_EQ(OpenCode(bert_handle_), StatusCode::kNotFound);
+  const LeafDraft& last = log_.leaves.back();
+  EXPECT_EQ(std::get<std::string>(last.detail.at("act")), "vault.purged");
+  EXPECT_EQ(std::get<uint64_t>(last.detail.at("days_removed")), 1u);
 }
 
 // audit.erased_recoverable, as far as files go: after the erasure neither the live store, nor a

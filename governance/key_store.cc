@@ -1,5 +1,7 @@
 #include "governance/key_store.h"
 
+#include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <vector>
 
@@ -18,8 +20,28 @@ constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS destroyed(key_id BLOB PRIMARY KEY, epoch INTEGER NOT NULL,"
     "  at_us INTEGER NOT NULL) WITHOUT ROWID;"
     "PRAGMA user_version=1;";
-constexpr char kBackupPrefix[] = "keystore-";
-constexpr char kBackupSuffix[] = ".sqlite";
+constexpr std::string_view kBackupPrefix = "keystore-";
+constexpr std::string_view kBackupSuffix = ".sqlite";
+constexpr size_t kBackupDigits = 20;  // microseconds since 1970
+
+std::string BackupName(WallTime time) {
+  return absl::StrFormat("%s%020d%s", kBackupPrefix, MicrosOf(time), kBackupSuffix);
+}
+
+// Names of the copies in a folder, oldest first.
+std::vector<std::string> BackupsIn(const std::string& folder) {
+  const size_t size = kBackupPrefix.size() + kBackupDigits + kBackupSuffix.size();
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    std::string name = entry.path().filename().string();
+    if (name.size() == size && name.starts_with(kBackupPrefix) && name.ends_with(kBackupSuffix)) {
+      names.push_back(std::move(name));
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 // What a wrapped key is bound to, so that a blob moved to another row does not open.
 std::string EpochPlace(int64_t epoch) { return absl::StrFormat("inferd-wrap-v1 epoch %d", epoch); }
@@ -270,35 +292,42 @@ StatusOr<int64_t> KeyStore::EpochOfDestruction(std::string_view key_id) {
 }
 
 StatusOr<std::string> KeyStore::Backup(const std::string& folder, WallTime now) {
-  RETURN_IF_ERROR(ExpireBackups(folder, now));
-  const std::string path =
-      absl::StrFormat("%s/%s%020d%s", folder, kBackupPrefix, MicrosOf(now), kBackupSuffix);
+  const std::string path = folder + '/' + BackupName(now);
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(database_->BackupTo(path));
   return path;
 }
 
-Status KeyStore::ExpireBackups(const std::string& folder, WallTime now) {
-  const int64_t oldest = MicrosOf(now - std::chrono::hours(24) * kKeyBackupDaysMax);
-  const std::string limit = absl::StrFormat("%s%020d%s", kBackupPrefix, oldest, kBackupSuffix);
-  std::error_code error;
-  std::vector<std::filesystem::path> expired;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.size() == limit.size() && name.starts_with(kBackupPrefix) && name < limit) {
-      expired.push_back(entry.path());
+StatusOr<uint64_t> KeyStore::ExpireBackups(const std::string& folder, WallTime now) {
+  const std::string limit = BackupName(now - std::chrono::hours(24) * kKeyBackupDaysMax);
+  uint64_t expired = 0;
+  for (const std::string& name : BackupsIn(folder)) {
+    if (name >= limit) {
+      break;
     }
-  }
-  for (const auto& path : expired) {
-    std::filesystem::remove(path, error);
+    std::error_code error;
+    std::filesystem::remove(std::filesystem::path(folder) / name, error);
     if (error) {
       return ErrorF(StatusCode::kUnavailable,
-                    "%s: an expired backup of the key store cannot be removed: %s",
-                    path.string(),
+                    "%s/%s: an expired backup of the key store cannot be removed: %s",
+                    folder,
+                    name,
                     error.message());
     }
+    ++expired;
   }
-  return OkStatus();
+  return expired;
+}
+
+std::optional<WallTime> KeyStore::NewestBackup(const std::string& folder) {
+  const std::vector<std::string> names = BackupsIn(folder);
+  int64_t micros = 0;
+  if (names.empty()) {
+    return std::nullopt;
+  }
+  const char* const digits = names.back().data() + kBackupPrefix.size();
+  std::from_chars(digits, digits + kBackupDigits, micros);
+  return WallTime(std::chrono::microseconds(micros));
 }
 
 int64_t KeyStore::epoch() const {

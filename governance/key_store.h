@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -64,10 +65,12 @@ class KeyStore {
   // The epoch that began with the destruction of this key. kNotFound if it was not destroyed.
   StatusOr<int64_t> EpochOfDestruction(std::string_view key_id) EXCLUDES(mutex_);
 
-  // Copies the store into `folder` and removes copies there that are older than kKeyBackupDaysMax.
-  // Returns the path of the copy.
+  // Copies the store into `folder`. Returns the path of the copy.
   StatusOr<std::string> Backup(const std::string& folder, WallTime now) EXCLUDES(mutex_);
-  static Status ExpireBackups(const std::string& folder, WallTime now);
+  // Removes copies in `folder` that are older than kKeyBackupDaysMax; how many.
+  static StatusOr<uint64_t> ExpireBackups(const std::string& folder, WallTime now);
+  // When the newest copy in `folder` was made, by its name.
+  static std::optional<WallTime> NewestBackup(const std::string& folder);
 
   int64_t epoch() const EXCLUDES(mutex_);
 

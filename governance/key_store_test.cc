@@ -204,7 +204,9 @@ TEST(KeyStore, BackupsExpireAfterThirtyDays) {
   const auto day = std::chrono::hours(24);
   const std::string recent = *store->Backup(folder.path(), kNow + 20 * day);
   EXPECT_TRUE(std::filesystem::exists(old));
-  ASSERT_TRUE(KeyStore::ExpireBackups(folder.path(), kNow + 31 * day).ok());
+  EXPECT_EQ(*KeyStore::ExpireBackups(folder.path(), kNow + 29 * day), 0u);
+  EXPECT_EQ(KeyStore::NewestBackup(folder.path()), kNow + 20 * day);
+  EXPECT_EQ(*KeyStore::ExpireBackups(folder.path(), kNow + 31 * day), 1u);
   EXPECT_FALSE(std::filesystem::exists(old));
   EXPECT_TRUE(std::filesystem::exists(recent));
   EXPECT_TRUE(std::filesystem::exists(folder / "keystore.sqlite"));

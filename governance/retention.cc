@@ -73,6 +73,11 @@ bool CoversRecord(const Hold& hold,
   return after && before;
 }
 
+// Days before it are older than `days`.
+WallTime LastDay(const Clock& clock, int days) {
+  return clock.WallNow() - std::chrono::hours(24) * days;
+}
+
 LeafDraft HoldLeaf(LeafType type, const ActorFacts& actor, const Hold& hold) {
   LeafDraft draft;
   draft.type = type;
@@ -296,14 +301,29 @@ StatusOr<Vault::Purged> Retention::Purge(const ActorFacts& actor,
   leaf.actor = actor;
   leaf.detail["act"] = std::string("vault.purge");
   leaf.detail["days"] = static_cast<uint64_t>(days);
+  RETURN_IF_ERROR(parts_.log.AppendAndWait(leaf));
+  ASSIGN_OR_RETURN(
+      const Vault::Purged purged,
+      parts_.vault.Purge(tenant,
+                         LastDay(parts_.clock, days),
+                         [&](std::string_view day, const VaultEnvelope& envelope) {
+                           return std::any_of(
+                               covering.begin(), covering.end(), [&](const auto& entry) {
+                                 return CoversRecord(entry.first, entry.second, day, envelope);
+                               });
+                         }));
+  leaf.detail["act"] = std::string("vault.purged");
+  leaf.detail["days_removed"] = purged.days;
+  leaf.detail["days_held"] = purged.days_held;
   RETURN_IF_ERROR(parts_.log.AppendAndWait(std::move(leaf)));
-  const WallTime before = parts_.clock.WallNow() - std::chrono::hours(24) * days;
-  return parts_.vault.Purge(
-      tenant, before, [&](std::string_view day, const VaultEnvelope& envelope) {
-        return std::any_of(covering.begin(), covering.end(), [&](const auto& entry) {
-          return CoversRecord(entry.first, entry.second, day, envelope);
-        });
-      });
+  return purged;
+}
+
+Status Retention::PurgeAll(const ActorFacts& actor, int days) {
+  for (const std::string& tenant : parts_.vault.TenantsBefore(LastDay(parts_.clock, days))) {
+    RETURN_IF_ERROR(Annotate(Purge(actor, tenant, days).status(), "tenant " + tenant));
+  }
+  return OkStatus();
 }
 
 }  // namespace inferd

@@ -71,9 +71,11 @@ class Retention {
       EXCLUDES(mutex_);
 
   // Removes the tenant's payloads of days that ended `days` ago and that no hold covers.
-  // kInvalidArgument below kRetentionDaysMin.
+  // kInvalidArgument below kRetentionDaysMin. A leaf before it and one after it, with the counts.
   StatusOr<Vault::Purged> Purge(const ActorFacts& actor, const std::string& tenant, int days)
       EXCLUDES(mutex_);
+  // The same for every tenant that has such days.
+  Status PurgeAll(const ActorFacts& actor, int days) EXCLUDES(mutex_);
 
  private:
   Retention(std::unique_ptr<Sqlite> database, const Parts& parts)

@@ -232,6 +232,22 @@ std::vector<std::string> Vault::DaysOf(std::string_view tenant) const {
   return days;
 }
 
+std::vector<std::string> Vault::TenantsBefore(WallTime before) const {
+  std::vector<std::string> tenants;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder_, error)) {
+    const auto tenant = TenantOfFolder(entry.path().filename().string());
+    if (tenant.has_value()) {
+      const std::vector<std::string> days = DaysOf(*tenant);
+      if (!days.empty() && days.front() < DayText(before)) {
+        tenants.push_back(*tenant);
+      }
+    }
+  }
+  std::sort(tenants.begin(), tenants.end());
+  return tenants;
+}
+
 Status Vault::VisitDay(std::string_view tenant,
                        const std::string& day,
                        const Visitor& visit) const {

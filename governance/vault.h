@@ -92,6 +92,9 @@ class Vault {
   StatusOr<Purged> Purge(std::string_view tenant, WallTime before, const IsHeld& is_held)
       EXCLUDES(mutex_);
 
+  // Tenants that have days which ended before `before`.
+  std::vector<std::string> TenantsBefore(WallTime before) const;
+
   const std::string& folder() const { return folder_; }
 
  private:

@@ -121,4 +121,26 @@ std::string FolderName(std::string_view tenant) {
   return name.empty() ? "%" : name;
 }
 
+std::optional<std::string> TenantOfFolder(std::string_view folder) {
+  std::string tenant;
+  for (size_t i = 0; i < folder.size() && folder != "%"; ++i) {
+    if (folder[i] != '%') {
+      tenant.push_back(folder[i]);
+      continue;
+    }
+    std::string digits(folder.substr(i + 1, 2));
+    for (char& digit : digits) {
+      // To lower case, as BytesOfHex takes it; the comparison below takes upper case alone.
+      digit = digit >= 'A' && digit <= 'F' ? static_cast<char>(digit + ('a' - 'A')) : digit;
+    }
+    const auto byte = BytesOfHex(digits);
+    if (!byte.ok() || byte->size() != 1) {
+      return std::nullopt;
+    }
+    tenant += *byte;
+    i += 2;
+  }
+  return FolderName(tenant) == folder ? std::optional(std::move(tenant)) : std::nullopt;
+}
+
 }  // namespace inferd

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,5 +25,7 @@ StatusOr<WallTime> ParseTime(std::string_view text);
 
 // A tenant's name as a folder's: letters, digits, '-' and '_' stay, other bytes become %XX.
 std::string FolderName(std::string_view tenant);
+// The tenant of a folder; nothing for what FolderName does not write.
+std::optional<std::string> TenantOfFolder(std::string_view folder);
 
 }  // namespace inferd
