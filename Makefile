@@ -9,7 +9,7 @@ SECONDS_MAX ?= 60
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
-        bench-peer crash sim sim-full fuzz results clean
+        bench-live bench-peer crash sim sim-full fuzz results clean
 
 help:            ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ golden: release  ## compare with the committed goldens of independent implementa
 
 bench: release   ## measure what the figures table asks for
 	@tools/bench.sh
+
+bench-live: release  ## fairness and the simulator's error on the real engine (6 minutes)
+	@tools/results.py run bench-live -- build/release/bench/inferd_live_bench \
+	  --model "$$(tools/get_model.py smollm2)"
 
 bench-peer: release  ## measure against llama.cpp on the same file
 	@tools/bench_peer.sh

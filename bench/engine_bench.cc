@@ -3,9 +3,12 @@
 //   inferd_engine_bench plan                  plan + commit at 256 running sequences, no device
 //   inferd_engine_bench fake                  the engine's own step: 256 decodes, fake device
 //   inferd_engine_bench model FILE [threads]  tokens/s of a model: 1 and 8 greedy streams
+//   inferd_engine_bench prefix FILE [threads] first token of a 2k prompt, cold and from the cache,
+//                                             and whether the logits have the same bits
 //
 // Prints `RESULT <key> <value> <unit>`, medians. Workloads are fixed: see each function.
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -19,6 +22,7 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "bench/statistics.h"
+#include "bench/timed_device.h"
 #include "cpu/cpu_device.h"
 #include "engine/engine.h"
 #include "model/model_file.h"
@@ -224,33 +228,89 @@ void MeasureModel(const std::string& path, int threads) {
   Result("engine.ttft_128", Quantile(ttft, 0.5), "ms");
 }
 
+// Keeps the bits of every row of logits that is drawn from.
+class LogitTap final : public TimedDevice {
+ public:
+  explicit LogitTap(Device& device) : TimedDevice(device, false) {}
+  void Sample(const DeviceTensor& logits,
+              std::span<const SampleRow> rows,
+              std::span<SampledToken> result) override {
+    for (const SampleRow& row : rows) {
+      std::vector<float>& kept = rows_.emplace_back(static_cast<size_t>(logits.cols()));
+      ReadRow(logits, row.logits_row, kept);
+    }
+    TimedDevice::Sample(logits, rows, result);
+  }
+  std::vector<std::vector<float>> Take() { return std::exchange(rows_, {}); }
+
+ private:
+  std::vector<std::vector<float>> rows_;
+};
+
+// A prompt of 2048 tokens that are always the same, and one more.
+GenerationRequest PrefixRequest(const ResidentModel& model,
+                                const std::string& scope,
+                                TokenId last) {
+  SplitMix64 random(3);
+  auto tokens = std::make_shared<std::vector<TokenId>>();
+  for (int t = 0; t < 2048; ++t) {
+    tokens->push_back(
+        static_cast<TokenId>(random.Below(static_cast<uint64_t>(model.config.vocab_size))));
+  }
+  tokens->push_back(last);
+  GenerationRequest request;
+  request.model = model.slot;
+  request.prompt = std::move(tokens);
+  request.prefix_scope = scope;
+  request.sampling.temperature = 0.0f;
+  request.stopping.max_tokens = 1;
+  request.stopping.ignore_eos = true;
+  return request;
+}
+
+// Logits of the first token and of 15 after it, warm against cold: values whose bits differ.
+int64_t LogitMismatches(const ModelFile& file, Device& device) {
+  LogitTap tap(device);
+  CountingSink sink;
+  Engine engine(tap, SystemClock(), sink, {});
+  const auto model = LoadOrDie(engine, file);
+  engine.Start();
+  std::vector<std::vector<std::vector<float>>> runs;
+  for (int run = 0; run < 2; ++run) {
+    GenerationRequest request = PrefixRequest(*model, "bits", 7);
+    request.stopping.max_tokens = 16;
+    sink.Reset();
+    CHECK(engine.Submit(std::move(request)).ok());
+    sink.Wait(1);
+    runs.push_back(tap.Take());  // the core thread sleeps: nothing is left to do
+  }
+  CHECK(engine.stats().cached_tokens == 2048 && runs[0].size() == 16 && runs[1].size() == 16);
+  int64_t mismatches = 0;
+  for (size_t row = 0; row < runs[0].size(); ++row) {
+    for (size_t i = 0; i < runs[0][row].size(); ++i) {
+      mismatches +=
+          std::bit_cast<uint32_t>(runs[0][row][i]) == std::bit_cast<uint32_t>(runs[1][row][i]) ? 0
+                                                                                               : 1;
+    }
+  }
+  return mismatches;
+}
+
 // First token of a prompt of 2048 tokens, most of them shared: cold, then found in the cache. The
 // last token differs each time, so that every pass computes something of its own.
 void MeasurePrefix(const std::string& path, int threads) {
   const std::unique_ptr<ModelFile> file = OpenOrDie(path);
   auto device = CpuDevice::Create({.threads = threads});
   CHECK(device.ok());
+  Result("prefix.logit_mismatches", static_cast<double>(LogitMismatches(*file, **device)), "count");
   CountingSink sink;
   Engine engine(**device, SystemClock(), sink, {});
   const auto model = LoadOrDie(engine, *file);
   engine.Start();
   const auto first_token_ms = [&](const std::string& scope, TokenId last) {
     sink.Reset();
-    SplitMix64 random(3);
-    auto tokens = std::make_shared<std::vector<TokenId>>();
-    for (int t = 0; t < 2048; ++t) {
-      tokens->push_back(
-          static_cast<TokenId>(random.Below(static_cast<uint64_t>(model->config.vocab_size))));
-    }
-    tokens->push_back(last);
-    GenerationRequest request;
-    request.model = model->slot;
-    request.prompt = std::move(tokens);
-    request.prefix_scope = scope;
-    request.sampling.temperature = 0.0f;
-    request.stopping.max_tokens = 1;
     const auto before = BenchClock::now();
-    CHECK(engine.Submit(std::move(request)).ok());
+    CHECK(engine.Submit(PrefixRequest(*model, scope, last)).ok());
     return Microseconds(sink.Wait(1).first - before) / 1000.0;
   };
   std::vector<double> cold;

@@ -21,7 +21,7 @@ inline double SecondsNow(bool cpu_time) {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-class TimedDevice final : public Device {
+class TimedDevice : public Device {
  public:
   TimedDevice(Device& device, bool cpu_time) : device_(device), cpu_time_(cpu_time) {}
 
