@@ -114,6 +114,7 @@ void Run(int num_streams, int num_steps) {
                        .slow_reader_timeout = std::chrono::seconds(30),
                        .record_wait = {}});
   WorkerPool workers(2, 1024);
+  const TenantClasses classes{Config{}};
   std::vector<std::unique_ptr<grpc::Service>> services;
   services.push_back(MakeGenerationService({.models = models,
                                             .backend = backend,
@@ -121,6 +122,7 @@ void Run(int num_streams, int num_steps) {
                                             .egress = egress,
                                             .workers = workers,
                                             .clock = clock,
+                                            .classes = classes,
                                             .delivery = {.message_tokens_max = 1},
                                             .duration_max = std::chrono::hours(1)}));
   auto server =

@@ -26,6 +26,7 @@ struct Parsed {
   KeysInitCommand keys_init;
   CertDevCommand cert_dev;
   AuditCommand audit;
+  QueueCommand queue;
   bool no_headers = false;
   bool no_color = false;
   std::string output = "table";
@@ -161,10 +162,12 @@ void AddGenerating(CLI::App& app, Parsed& parsed) {
 }
 
 void AddModel(CLI::App& app, Parsed& parsed) {
-  CLI::App* model = app.add_subcommand(
-      "model",
-      Describe("Looks at models.", {"inferctl model list", "inferctl model inspect model.gguf"}));
+  CLI::App* model =
+      app.add_subcommand("model",
+                         Describe("Looks at models, loads and unloads them.",
+                                  {"inferctl model list", "inferctl model inspect model.gguf"}));
   model->require_subcommand(0, 1);  // none: CommandOf says so
+  AddModelAdminCommands(*model, parsed.queue);
   CLI::App* inspect = model->add_subcommand(
       "inspect",
       Describe("Reads a model file, without a daemon: what it is and whether it can be served.",
@@ -298,6 +301,7 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   AddKeys(*app, parsed.keys_init);
   AddCertificates(*app, parsed.cert_dev);
   AddAuditCommands(*app, parsed.audit);
+  AddQueueCommands(*app, parsed.queue);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
   CLI::App* completion = app->add_subcommand(
       "completion",
@@ -369,6 +373,9 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
     if (verb == "inspect") {
       return parsed.inspect;
     }
+    if (verb == "load" || verb == "unload") {
+      return parsed.queue;
+    }
     return verb == "list" ? Command(ModelListCommand{}) : Command(parsed.model_get);
   }
   if (name == "tokenize") {
@@ -386,6 +393,12 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
   if (name == "audit" || name == "erase" || name == "hold") {
     RETURN_IF_ERROR(NameAuditCommand(*chosen, parsed.audit));
     return parsed.audit;
+  }
+  if (name == "top" || name == "request") {
+    if (name == "request") {
+      RETURN_IF_ERROR(ChosenOf(*chosen));
+    }
+    return parsed.queue;
   }
   if (name == "keys") {
     RETURN_IF_ERROR(ChosenOf(*chosen));

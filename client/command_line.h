@@ -13,6 +13,7 @@
 #include "client/audit_command_line.h"
 #include "client/exit_code.h"
 #include "client/generation_client.h"
+#include "client/queue_commands.h"
 #include "client/terminal.h"
 
 namespace inferd {
@@ -120,6 +121,7 @@ using Command = std::variant<GenerateCommand,
                              KeysInitCommand,
                              CertDevCommand,
                              AuditCommand,
+                             QueueCommand,
                              VersionCommand,
                              CompletionCommand>;
 

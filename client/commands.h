@@ -24,6 +24,7 @@ ExitCode RunStatus(const CommonOptions& common, Terminal&);
 ExitCode RunBench(const CommonOptions& common, const BenchCommand& command, Terminal&);
 
 ExitCode RunAudit(const CommonOptions& common, const AuditCommand& command, Terminal&);
+ExitCode RunQueue(const CommonOptions& common, const QueueCommand& command, Terminal&);
 
 // Without one; tokenize asks it if no file is named.
 ExitCode RunInspect(const CommonOptions& common, const InspectCommand& command, Terminal&);

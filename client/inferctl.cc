@@ -20,6 +20,7 @@ struct Runner {
   ExitCode operator()(const StatusCommand&) const { return RunStatus(common, terminal); }
   ExitCode operator()(const BenchCommand& c) const { return RunBench(common, c, terminal); }
   ExitCode operator()(const AuditCommand& c) const { return RunAudit(common, c, terminal); }
+  ExitCode operator()(const QueueCommand& c) const { return RunQueue(common, c, terminal); }
   ExitCode operator()(const KeysInitCommand& c) const { return RunKeysInit(c, terminal); }
   ExitCode operator()(const CertDevCommand& c) const { return RunCertDev(c, terminal); }
   ExitCode operator()(const CompletionCommand& c) const { return RunCompletion(c, terminal); }

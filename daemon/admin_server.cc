@@ -15,8 +15,8 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
-#include "daemon/admin_service.h"
 #include "daemon/listen_address.h"
 
 namespace inferd {
@@ -52,23 +52,26 @@ StatusOr<int> Listen(const std::string& path) {
 }  // namespace
 
 struct AdminServer::PerUid {
-  std::unique_ptr<grpc::Service> service;
+  std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
 };
 
 StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(const std::string& path,
-                                                          AuditState& state) {
+                                                          MakeServices make_services) {
   ASSIGN_OR_RETURN(const int listener, Listen(path));
   const int stop = eventfd(0, EFD_CLOEXEC);
   CHECK(stop >= 0);
-  return std::unique_ptr<AdminServer>(new AdminServer(path, state, listener, stop));
+  return std::unique_ptr<AdminServer>(
+      new AdminServer(path, std::move(make_services), listener, stop));
 }
 
-AdminServer::AdminServer(std::string path, AuditState& state, int listener, int stop)
-    : path_(std::move(path)), state_(state), listener_(listener), stop_(stop), thread_([this] {
-        Accept();
-      }) {}
+AdminServer::AdminServer(std::string path, MakeServices make_services, int listener, int stop)
+    : path_(std::move(path)),
+      make_services_(std::move(make_services)),
+      listener_(listener),
+      stop_(stop),
+      thread_([this] { Accept(); }) {}
 
 AdminServer::~AdminServer() {
   const uint64_t one = 1;
@@ -124,9 +127,11 @@ AdminServer::PerUid* AdminServer::ServerFor(uint32_t uid) {
     return nullptr;
   }
   auto per_uid = std::make_unique<PerUid>();
-  per_uid->service = MakeAuditService(state_, absl::StrFormat("uid:%d", uid));
+  per_uid->services = make_services_(absl::StrFormat("uid:%d", uid));
   grpc::ServerBuilder builder;
-  builder.RegisterService(per_uid->service.get());
+  for (const auto& service : per_uid->services) {
+    builder.RegisterService(service.get());
+  }
   per_uid->acceptor = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());

@@ -3,13 +3,14 @@
 // server of its own, which knows whom it serves.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/status.h"
-#include "daemon/audit_state.h"
 
 namespace grpc {
 class Server;
@@ -23,21 +24,27 @@ inline constexpr size_t kAdminUidsMax = 64;
 // The socket has mode 0660: its folder and group say who may connect.
 class AdminServer {
  public:
-  // Binds `path`, taking the place of a socket that nobody listens on. `state` outlives it.
-  static StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& path, AuditState& state);
+  // The services of one actor ("uid:1000"), made when it first connects.
+  using MakeServices =
+      std::function<std::vector<std::unique_ptr<grpc::Service>>(const std::string& actor)>;
+
+  // Binds `path`, taking the place of a socket that nobody listens on. What the services use
+  // outlives it.
+  static StatusOr<std::unique_ptr<AdminServer>> Start(const std::string& path,
+                                                      MakeServices make_services);
   ~AdminServer();  // ends calls in flight and removes the socket
 
   const std::string& path() const { return path_; }
 
  private:
   struct PerUid;
-  AdminServer(std::string path, AuditState& state, int listener, int stop);
+  AdminServer(std::string path, MakeServices make_services, int listener, int stop);
   void Accept();
   void HandOver(int connection);
   PerUid* ServerFor(uint32_t uid);
 
   const std::string path_;
-  AuditState& state_;
+  const MakeServices make_services_;
   const int listener_;
   const int stop_;  // an eventfd: readable once it is time to stop
   std::map<uint32_t, std::unique_ptr<PerUid>> servers_;  // the accepting thread's

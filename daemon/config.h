@@ -15,6 +15,9 @@ namespace inferd {
 inline constexpr int64_t kConfigBytesMax = 1 << 20;
 inline constexpr int64_t kModelsMax = 16;
 inline constexpr int64_t kAuditTenantsMax = 10'000;
+inline constexpr int64_t kScheduledTenantsMax = 10'000;
+inline constexpr int64_t kServiceClassesMax = 16;
+inline constexpr int64_t kPublicPrefixesMax = 64;
 
 // A model to serve.
 struct ModelEntry {
@@ -28,6 +31,35 @@ struct TenantAudit {
   std::string name;
   std::string mode = "strict";
   std::string level = "metadata";
+};
+
+// A class of service. It orders work within a tenant and inside the fairness window; it never
+// changes a tenant's share. Times of zero: none.
+struct ClassEntry {
+  std::string name = "";
+  int64_t order = 0;
+  Duration first_token{};
+  Duration token_interval{};
+  Duration queue_max{};
+};
+
+// What a tenant may have of the device. Limits of zero: none.
+struct TenantEntry {
+  std::string name = "";
+  int64_t weight = 1;
+  std::string service_class = "";  // "": the first
+  int64_t running_max = 0;
+  int64_t waiting_max = 0;
+  int64_t waiting_prompt_tokens_max = 0;
+  int64_t cached_blocks_guaranteed = 0;
+  bool reserves_all_output = false;
+};
+
+// The beginning of prompts that every tenant may use: computed at the start, kept for good.
+struct PublicPrefixEntry {
+  std::string model = "";
+  std::string kind = "system";
+  std::string path = "";
 };
 
 // Every field's meaning, unit, default and bounds stand in config_schema.cc, which reads, prints
@@ -48,14 +80,24 @@ struct Config {
     std::string kind = "cpu";
     std::string cpu_isa = "auto";
     int64_t threads = 0;
+    int64_t memory_bytes_max = 0;
   } device;
   std::vector<ModelEntry> models;
   struct SchedulerLimits {
     int64_t step_tokens_max = 512;
     int64_t running_max = 256;
     int64_t waiting_max = 1024;
+    int64_t waiting_prompt_tokens_max = 0;
+    int64_t fairness_window_units = 8192;
+    int64_t model_steps_max = 8;
+    bool refuses_late = false;
+    std::vector<ClassEntry> classes;
+    std::vector<TenantEntry> tenants;
   } scheduler;
   int64_t kv_cache_bytes_max = int64_t{1} << 30;
+  bool prefix_cache = true;
+  int64_t public_tokens_max = 4096;
+  std::vector<PublicPrefixEntry> public_prefixes;
   struct RequestLimits {
     int64_t in_flight_max = 1024;
     Duration duration_max = std::chrono::hours(1);
@@ -68,6 +110,7 @@ struct Config {
     int64_t undelivered_tokens_max = 1024;
     Duration stall_max = std::chrono::seconds(10);
     Duration slow_reader_timeout = std::chrono::seconds(30);
+    Duration paused_kv_max{};
   } egress;
   struct Audit {
     std::string mode = "strict";

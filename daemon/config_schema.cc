@@ -21,23 +21,6 @@ Status CheckAdminAddress(std::string_view text) {
   return address->is_unix ? OkStatus() : Status(StatusCode::kInvalidArgument, "must be unix:PATH");
 }
 
-Status CheckModelName(std::string_view name) {
-  const bool known_bytes =
-      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
-      std::string_view::npos;
-  if (name.empty() || name.size() > kModelNameBytesMax || !known_bytes) {
-    return ErrorF(StatusCode::kInvalidArgument,
-                  "\"%s\" is not a name: 1 to %d of a-z A-Z 0-9 . _ -",
-                  name,
-                  kModelNameBytesMax);
-  }
-  return OkStatus();
-}
-
-Status CheckNotEmpty(std::string_view text) {
-  return text.empty() ? Status(StatusCode::kInvalidArgument, "must not be empty") : OkStatus();
-}
-
 void VisitListeners(FieldVisitor& v, Config& c) {
   v.Enter("listeners", "Where the daemon listens.");
   v.Enter("data", "The data plane: generation, models, health.");
@@ -94,6 +77,11 @@ void VisitDevice(FieldVisitor& v, Config& c) {
             c.device.threads,
             {.min = 0, .max = 1024, .required = false},
             "Compute threads of the cpu device; 0: one for each core that the process may use.");
+  v.Bytes("memory_bytes_max",
+          c.device.memory_bytes_max,
+          {.min = 0, .max = int64_t{1} << 46, .required = false},
+          "Memory for weights and KV of all models; a model that does not fit is refused; 0: as "
+          "much as the host has.");
   v.Leave();
 }
 
@@ -120,29 +108,6 @@ void VisitModels(FieldVisitor& v, Config& c) {
     v.Leave();
   }
   v.EndList();
-}
-
-void VisitEngine(FieldVisitor& v, Config& c) {
-  v.Enter("scheduler", "What runs in a step, and what waits.");
-  v.Integer("step_tokens_max",
-            c.scheduler.step_tokens_max,
-            {.min = 1, .max = 65536, .required = false},
-            "Token budget of a step; more: longer steps, faster prefill.");
-  v.Integer("running_max",
-            c.scheduler.running_max,
-            {.min = 1, .max = 65536, .required = false},
-            "Sequences that hold KV at once.");
-  v.Integer("waiting_max",
-            c.scheduler.waiting_max,
-            {.min = 1, .max = 1 << 20, .required = false},
-            "Requests that wait; beyond it they are refused with QUEUE_FULL.");
-  v.Leave();
-  v.Enter("kv_cache", "Memory for the state of sequences.");
-  v.Bytes("bytes_max",
-          c.kv_cache_bytes_max,
-          {.min = 1 << 10, .max = int64_t{1} << 46, .required = false},
-          "KV memory of each model.");
-  v.Leave();
 }
 
 void VisitRequests(FieldVisitor& v, Config& c) {
@@ -188,6 +153,11 @@ void VisitEgress(FieldVisitor& v, Config& c) {
          c.egress.slow_reader_timeout,
          hours(24),
          "A request that is paused this long ends with ABORTED, reason SLOW_CONSUMER.");
+  v.Time("paused_kv_max",
+         c.egress.paused_kv_max,
+         hours(24),
+         "A request that is paused this long gives its KV to others and computes it again when its "
+         "reader goes on; 0: only when others need it.");
   v.Leave();
 }
 
@@ -272,6 +242,23 @@ void VisitProcess(FieldVisitor& v, Config& c) {
 
 }  // namespace
 
+Status CheckModelName(std::string_view name) {
+  const bool known_bytes =
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+      std::string_view::npos;
+  if (name.empty() || name.size() > kModelNameBytesMax || !known_bytes) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "\"%s\" is not a name: 1 to %d of a-z A-Z 0-9 . _ -",
+                  name,
+                  kModelNameBytesMax);
+  }
+  return OkStatus();
+}
+
+Status CheckNotEmpty(std::string_view text) {
+  return text.empty() ? Status(StatusCode::kInvalidArgument, "must not be empty") : OkStatus();
+}
+
 void VisitConfig(FieldVisitor& visitor, Config& config) {
   visitor.Integer("schema_version",
                   config.schema_version,
@@ -280,7 +267,7 @@ void VisitConfig(FieldVisitor& visitor, Config& config) {
   VisitListeners(visitor, config);
   VisitDevice(visitor, config);
   VisitModels(visitor, config);
-  VisitEngine(visitor, config);
+  VisitScheduling(visitor, config);
   VisitRequests(visitor, config);
   VisitEgress(visitor, config);
   VisitAudit(visitor, config);

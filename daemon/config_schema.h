@@ -60,4 +60,21 @@ class FieldVisitor {
 
 void VisitConfig(FieldVisitor& visitor, Config& config);
 
+// Parts of the config with rules of their own.
+void VisitScheduling(FieldVisitor& visitor, Config& config);
+// One tenant, in the map that is open.
+void VisitTenant(FieldVisitor& visitor, TenantEntry& tenant);
+
+// What is wrong with values that are each well-formed: a key ("scheduler.tenants[1].class") and
+// why.
+struct ConfigFault {
+  std::string key;
+  std::string what;
+};
+std::vector<ConfigFault> CheckScheduling(const Config& config);
+
+// Shared checks of values.
+Status CheckNotEmpty(std::string_view text);
+Status CheckModelName(std::string_view name);
+
 }  // namespace inferd

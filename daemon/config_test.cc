@@ -144,6 +144,60 @@ TEST(Config, OtherHostsNeedTls) {
               ElementsAre(HasSubstr("--set listeners.data.address=10.0.0.1:80: error: ")));
 }
 
+TEST(Config, ReadsClassesTenantsAndPublicPrefixes) {
+  const ConfigResult result = ParseConfig(
+      std::string(kSmall) +
+          "scheduler:\n"
+          "  fairness_window_units: 4096\n"
+          "  classes:\n"
+          "    - {name: chat, order: 0, first_token: 2s, token_interval: 200ms, queue_max: 1min}\n"
+          "    - {name: batch, order: 1}\n"
+          "  tenants:\n"
+          "    - {name: acme, weight: 3, running_max: 8, cached_blocks_guaranteed: 32}\n"
+          "    - {name: night, class: batch, reserves_all_output: true}\n"
+          "kv_cache: {public_tokens_max: 512}\n"
+          "public_prefixes: [{model: tiny, path: system.txt}]\n",
+      "c.yaml",
+      {});
+  ASSERT_TRUE(result.config.has_value()) << result.errors.front();
+  const Config::SchedulerLimits& scheduler = result.config->scheduler;
+  EXPECT_EQ(scheduler.fairness_window_units, 4096);
+  ASSERT_EQ(scheduler.classes.size(), 2u);
+  EXPECT_EQ(scheduler.classes[0].token_interval, std::chrono::milliseconds(200));
+  ASSERT_EQ(scheduler.tenants.size(), 2u);
+  EXPECT_EQ(scheduler.tenants[0].weight, 3);
+  EXPECT_EQ(scheduler.tenants[0].cached_blocks_guaranteed, 32);
+  EXPECT_EQ(scheduler.tenants[1].service_class, "batch");
+  EXPECT_TRUE(scheduler.tenants[1].reserves_all_output);
+  EXPECT_EQ(result.config->public_prefixes.at(0).kind, "system");
+}
+
+TEST(Config, NamesFaultsOfClassesTenantsAndPublicPrefixes) {
+  EXPECT_THAT(
+      Errors(std::string(kSmall) + "    context_tokens_max: 9000\n"
+                                   "scheduler:\n"
+                                   "  fairness_window_units: 4096\n"
+                                   "  classes: [{name: chat}, {name: chat}]\n"
+                                   "  tenants:\n"
+                                   "    - {name: _log}\n"
+                                   "    - {name: acme, weight: 0}\n"
+                                   "    - {name: acme, class: night}\n"
+                                   "public_prefixes: [{model: other, path: a}]\n"),
+      ElementsAre("c.yaml:10:14: error: scheduler.tenants[0].name: names that begin with _ "
+                  "are reserved",
+                  "c.yaml:11:28: error: scheduler.tenants[1].weight: 0 is not in [1, "
+                  "1000000]",
+                  "c.yaml:8:34: error: scheduler.classes[1].name: \"chat\" stands twice",
+                  "c.yaml:12:14: error: scheduler.tenants[2].name: \"acme\" stands twice",
+                  "c.yaml:12:27: error: scheduler.tenants[2].class: \"night\" is not the "
+                  "name of one of scheduler.classes",
+                  "c.yaml:7:26: error: scheduler.fairness_window_units: 4096 is below the "
+                  "context of model tiny, 9000 tokens: one long request would put its "
+                  "tenant out of the window",
+                  "c.yaml:13:27: error: public_prefixes[0].model: \"other\" is not the name "
+                  "of one of models"));
+}
+
 TEST(Config, OverridesWinAndAreNamedInErrors) {
   const ConfigResult result = ParseConfig(
       kSmall, "c.yaml", {"models.0.path=other.gguf", "listeners.data.address=127.0.0.1:0"});
@@ -196,7 +250,10 @@ TEST(Config, TheSchemaAgreesWithTheReader) {
     }
   };
   visit(schema);
-  const std::string one_of_each = std::string(kSmall) + "audit: {tenants: [{name: acme}]}\n";
+  const std::string one_of_each = std::string(kSmall) +
+                                  "audit: {tenants: [{name: acme}]}\n"
+                                  "scheduler: {classes: [{name: chat}], tenants: [{name: acme}]}\n"
+                                  "public_prefixes: [{model: tiny, path: a.txt}]\n";
   const std::string printed = PrintConfig(ParseConfig(one_of_each, "c.yaml", {}));
   EXPECT_EQ(leaves, static_cast<size_t>(std::count(printed.begin(), printed.end(), '#')));
 }

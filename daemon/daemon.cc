@@ -4,23 +4,26 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <thread>
 
 #include "base/log.h"
 #include "base/sha256.h"
 #include "daemon/admin_server.h"
+#include "daemon/admin_service.h"
 #include "daemon/audit_state.h"
 #include "daemon/egress_thread.h"
 #include "daemon/error_map.h"
 #include "daemon/generation_service.h"
 #include "daemon/grpc_server.h"
 #include "daemon/model_directory.h"
+#include "daemon/model_loader.h"
 #include "daemon/model_service.h"
+#include "daemon/queue_service.h"
+#include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
 #include "daemon/tls_credentials.h"
 #include "daemon/worker_pool.h"
-#include "governance/model_digest.h"
-#include "model/model_file.h"
 
 namespace inferd {
 namespace {
@@ -32,15 +35,6 @@ constexpr Duration kAbortGrace = std::chrono::seconds(2);
 // end.
 constexpr Duration kCloseGrace = std::chrono::milliseconds(500);
 constexpr Duration kDrainPoll = std::chrono::milliseconds(10);
-
-EngineOptions ToEngineOptions(const Config& config) {
-  EngineOptions options;
-  options.step_tokens_max = static_cast<int32_t>(config.scheduler.step_tokens_max);
-  options.running_max = static_cast<int32_t>(config.scheduler.running_max);
-  options.waiting_max = static_cast<int32_t>(config.scheduler.waiting_max);
-  options.kv_bytes = config.kv_cache_bytes_max;
-  return options;
-}
 
 Egress::Options ToEgressOptions(const Config& config) {
   return {.undelivered_tokens_max = config.egress.undelivered_tokens_max,
@@ -90,8 +84,29 @@ struct Daemon::Parts {
                ToEgressOptions(config)),
         engine(*device, SystemClock(), egress, ToEngineOptions(config)),
         backend(engine),
+        loader(config, *device, engine, models, audit.get()),
+        classes(config),
         workers(static_cast<size_t>(config.requests.workers),
                 static_cast<size_t>(config.requests.queue_max)) {}
+
+  // The admin plane: the default socket lies in the state folder, which is the audit log's.
+  Status StartAdmin() {
+    if (audit == nullptr && config.admin_address.empty()) {
+      return OkStatus();
+    }
+    const auto make_services = [this](const std::string& actor) {
+      std::vector<std::unique_ptr<grpc::Service>> services;
+      if (audit != nullptr) {
+        services.push_back(MakeAuditService(*audit, actor));
+      }
+      services.push_back(MakeQueueService(
+          {.engine = engine, .models = models, .registry = registry, .clock = SystemClock()}));
+      services.push_back(MakeModelAdminService(loader));
+      return services;
+    };
+    ASSIGN_OR_RETURN(admin, AdminServer::Start(AdminPath(config), make_services));
+    return OkStatus();
+  }
 
   const Config config;
   const std::unique_ptr<Device> device;
@@ -101,14 +116,17 @@ struct Daemon::Parts {
   EgressThread egress;
   Engine engine;
   EngineBackend backend;
+  ModelLoader loader;
+  const TenantClasses classes;
   WorkerPool workers;
   std::shared_ptr<TlsCredentials> tls;  // nullptr: no TLS
   std::unique_ptr<GrpcServer> server;
-  std::unique_ptr<AdminServer> admin;  // nullptr: nothing to administrate
+  std::unique_ptr<AdminServer> admin;  // nullptr: no audit log, and no address was given
   std::atomic<bool> draining{false};
   std::atomic<bool> aborted{false};
-  bool ended = false;    // FinishDrain ran
-  bool healthy = false;  // as last reported; the thread that calls Tick
+  bool ended = false;                        // FinishDrain ran
+  bool healthy = false;                      // as last reported; the thread that calls Tick
+  std::set<std::string> models_with_health;  // the same thread
 };
 
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -152,6 +170,7 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                              .egress = parts->egress,
                              .workers = parts->workers,
                              .clock = SystemClock(),
+                             .classes = parts->classes,
                              .delivery = {.message_tokens_max = config.egress.message_tokens_max,
                                           .message_delay_max = config.egress.message_delay_max},
                              .duration_max = config.requests.duration_max,
@@ -170,60 +189,19 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
   for (const ModelEntry& entry : config.models) {
     parts->server->SetHealth("model:" + entry.name, false);
   }
-  if (parts->audit != nullptr) {
-    ASSIGN_OR_RETURN(parts->admin, AdminServer::Start(AdminPath(config), *parts->audit));
-  }
+  RETURN_IF_ERROR(parts->StartAdmin());
+  RETURN_IF_ERROR(SetTenants(config, parts->engine));
   parts->engine.Start();
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 
 Status Daemon::LoadModels(const std::function<void(const std::string&)>& progress) {
   for (const ModelEntry& entry : parts_->config.models) {
-    const Status status = LoadModel(entry, progress);
+    const Status status = parts_->loader.Load(entry, progress);
     if (!status.ok()) {
       return Annotate(status, absl::StrFormat("model %s", entry.name));
     }
   }
-  return OkStatus();
-}
-
-Status Daemon::LoadModel(const ModelEntry& entry,
-                         const std::function<void(const std::string&)>& progress) {
-  const TimePoint start = SystemClock().Now();
-  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file,
-                   ModelFile::Open(entry.path, {.context_tokens_max = entry.context_tokens_max}));
-  std::atomic<uint64_t> hashed{0};
-  const uint64_t total = file->size_bytes();
-  const auto on_hashed = [&](std::span<const std::byte> range) {
-    const uint64_t before = hashed.fetch_add(range.size());
-    const uint64_t percent = (before + range.size()) * 100 / total;
-    if (percent != before * 100 / total) {
-      progress(absl::StrFormat("loading %s: %d %% verified", entry.name, percent));
-    }
-    // Read once, for the digest; the device reads the weights again and keeps its own copy.
-    TensorView view;
-    view.data = range;
-    file->Release(view);
-  };
-  const Digest digest = OneFileModelDigest(
-      file->bytes(), {.shard_bytes = kModelShardBytes, .threads = 2, .hashed = on_hashed});
-  progress(absl::StrFormat("loading %s: packing weights", entry.name));
-  ASSIGN_OR_RETURN(std::shared_ptr<const ResidentModel> model,
-                   parts_->engine.LoadModel(entry.name, digest, *file));
-  RETURN_IF_ERROR(RecordModel(LeafType::kModelLoaded, *model));
-  const auto millis =
-      std::chrono::duration_cast<std::chrono::milliseconds>(SystemClock().Now() - start);
-  Log(LogLevel::kInfo,
-      "model loaded",
-      {{"model", entry.name},
-       {"digest", DigestText(digest)},
-       {"numerics_id", DigestText(model->numerics_id)},
-       {"quantization", model->quantization},
-       {"weight_bytes", std::to_string(model->weight_bytes)},
-       {"kv_tokens_max", std::to_string(model->kv_tokens_max)},
-       {"device", parts_->device->capabilities().name},
-       {"duration_ms", std::to_string(millis.count())}});
-  parts_->models.SetReady(parts_->device->capabilities().name, std::move(model));
   return OkStatus();
 }
 
@@ -254,7 +232,13 @@ void Daemon::UpdateHealth() {
   const bool wedged =
       parts_->egress.device_lost() || (has_work && quiet > parts_->config.health_stall_max);
   bool all_ready = true;
+  for (const std::string& name : parts_->models_with_health) {
+    if (!parts_->models.Find(name).ok()) {  // unloaded
+      parts_->server->SetHealth("model:" + name, false);
+    }
+  }
   for (const ModelDirectory::Entry& entry : parts_->models.List()) {
+    parts_->models_with_health.insert(entry.name);
     all_ready = all_ready && entry.ready();
     parts_->server->SetHealth("model:" + entry.name, entry.ready() && !wedged && !parts_->draining);
   }
@@ -293,25 +277,8 @@ void Daemon::FinishDrain() {
     parts_->audit->join().set_deliver({});
   }
   if (!std::exchange(parts_->ended, true)) {
-    for (const ModelDirectory::Entry& entry : parts_->models.List()) {
-      if (entry.ready()) {
-        const Status recorded = RecordModel(LeafType::kModelUnloaded, *entry.model);
-        if (!recorded.ok()) {
-          Log(LogLevel::kError, "not recorded", {{"error", std::string(Message(recorded))}});
-        }
-      }
-    }
+    parts_->loader.RecordEnd();
   }
-}
-
-Status Daemon::RecordModel(LeafType type, const ResidentModel& model) {
-  if (parts_->audit == nullptr) {
-    return OkStatus();
-  }
-  ModelFacts facts{.ref = model.name, .digest = model.digest, .quant = model.quantization};
-  facts.num = DigestText(model.numerics_id);
-  facts.hw = parts_->device->capabilities().name;
-  return Annotate(parts_->audit->RecordOwn(type, {}, facts), "audit log");
 }
 
 void Daemon::Abort() { parts_->aborted = true; }

@@ -11,7 +11,6 @@
 #include "base/status.h"
 #include "daemon/config.h"
 #include "engine/engine.h"
-#include "governance/verify/leaf_types.h"
 
 namespace inferd {
 
@@ -46,12 +45,8 @@ class Daemon {
  private:
   struct Parts;
   explicit Daemon(std::unique_ptr<Parts> parts);
-  Status LoadModel(const ModelEntry& entry,
-                   const std::function<void(const std::string&)>& progress);
-
   void UpdateHealth();
   void ReloadTls();
-  Status RecordModel(LeafType type, const ResidentModel& model);
 
   std::unique_ptr<Parts> parts_;
 };

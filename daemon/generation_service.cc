@@ -312,6 +312,7 @@ class Service final : public RawService {
     GenerationRequest& out = prepared.request;
     out.request_id = RequestId(call->scope.request_id());
     out.tenant = CallScope::Tenant();
+    out.service_class = parts_.classes.ClassOf(out.tenant);
     out.arrival = call->scope.start();
     out.deadline = deadline;
     const Status submitted = FromRoom(parts_.registry.Submit(call, parts_.backend, std::move(out)));

@@ -8,6 +8,7 @@
 #include "daemon/egress_thread.h"
 #include "daemon/generation_request.h"
 #include "daemon/model_directory.h"
+#include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
 #include "daemon/worker_pool.h"
 
@@ -25,6 +26,7 @@ struct GenerationServiceParts {
   EgressThread& egress;
   WorkerPool& workers;
   const Clock& clock;
+  const TenantClasses& classes;
   DeliveryDefaults delivery;
   Duration duration_max{};
   AuditJoin* audit = nullptr;  // absent: no audit log

@@ -40,6 +40,11 @@ void ModelDirectory::SetReady(const std::string& device,
   entry.model = std::move(model);
 }
 
+void ModelDirectory::Remove(const std::string& name) {
+  MutexLock lock(mutex_);
+  entries_.erase(name);
+}
+
 StatusOr<ModelDirectory::Entry> ModelDirectory::Find(std::string_view reference) const {
   const size_t at = std::min(reference.find('@'), reference.size());
   const std::string_view name = reference.substr(0, at);

@@ -13,7 +13,7 @@
 
 namespace inferd {
 
-// Thread-safe. A model is announced, then becomes ready; names are never removed.
+// Thread-safe. A model is announced, then becomes ready; it may be removed.
 class ModelDirectory {
  public:
   // What a caller sees. `model` is set once it is ready; shared with calls in flight, which may
@@ -28,6 +28,9 @@ class ModelDirectory {
   void Announce(const std::string& name) EXCLUDES(mutex_);
   void SetReady(const std::string& device, std::shared_ptr<const ResidentModel> model)
       EXCLUDES(mutex_);
+
+  // Nobody finds it from now on.
+  void Remove(const std::string& name) EXCLUDES(mutex_);
 
   // `reference` is `name` or `name@sha256:<hex>`. MODEL_NOT_FOUND, MODEL_LOADING,
   // VERSION_PIN_MISMATCH, or INVALID_FIELD for a reference that is malformed.

@@ -81,7 +81,7 @@ class Service final : public RawService {
     }
     const int page_size = request.page_size() == 0 ? kModelPageSizeDefault : request.page_size();
     v1::ListModelsResponse response;
-    // The token is the last name of the page before: names are never removed.
+    // The token is the last name of the page before, whether that model is still there or not.
     for (const ModelDirectory::Entry& entry : models_.List()) {
       if (entry.name <= request.page_token()) {
         continue;

@@ -1,5 +1,7 @@
 #include "daemon/stream_registry.h"
 
+#include <algorithm>
+
 #include "daemon/error_map.h"
 
 namespace inferd {
@@ -68,6 +70,25 @@ void StreamRegistry::Leave(const CallPtr& call, bool cancel) {
       call->backend->Cancel(call->handle);
     }
   }
+}
+
+std::vector<StreamRegistry::Submitted> StreamRegistry::ListSubmitted(std::string_view id,
+                                                                     size_t limit) const {
+  std::vector<Submitted> found;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [handle, call] : by_handle_) {
+      if (id.empty() || call->scope.request_id() == id || call->scope.rid() == id) {
+        // The ids are set before the call is submitted, under this lock, and stay.
+        found.push_back({call->scope.request_id(), call->scope.rid(), call->scope.model(), handle});
+      }
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Submitted& a, const Submitted& b) {
+    return a.handle < b.handle;
+  });
+  found.resize(std::min(found.size(), limit));
+  return found;
 }
 
 void StreamRegistry::Drain() {

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -32,6 +33,16 @@ class StreamRegistry {
   CallPtr Find(StreamHandle handle) const EXCLUDES(mutex_);
   // Forgets the call and cancels it in the engine if that has not finished it.
   void Leave(const CallPtr& call, bool cancel) EXCLUDES(mutex_);
+
+  // What operators may know of the calls that the engine has.
+  struct Submitted {
+    std::string request_id;
+    std::string rid;
+    std::string model;
+    StreamHandle handle = 0;
+  };
+  // All, or those whose request id or rid is `id`; at most `limit`, oldest first.
+  std::vector<Submitted> ListSubmitted(std::string_view id, size_t limit) const EXCLUDES(mutex_);
 
   void Drain() EXCLUDES(mutex_);
   std::vector<CallPtr> All() const EXCLUDES(mutex_);

@@ -1,0 +1,44 @@
+// The QueueService and the ModelAdminService of inferd.v1: who uses the device, why requests wait,
+// and models that come and go. Admin plane.
+#pragma once
+
+#include <memory>
+
+#include "base/clock.h"
+#include "daemon/config.h"
+#include "daemon/model_directory.h"
+#include "daemon/stream_registry.h"
+#include "engine/engine.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace inferd {
+
+// Everything here outlives the service.
+struct QueueServiceParts {
+  Engine& engine;
+  const ModelDirectory& models;
+  const StreamRegistry& registry;
+  const Clock& clock;
+};
+
+// Calls wait for the step in work: for a server with threads of its own.
+std::unique_ptr<grpc::Service> MakeQueueService(const QueueServiceParts& parts);
+
+// Models that come and go while the daemon runs. Blocks; thread-safe.
+class ModelAdmin {
+ public:
+  virtual ~ModelAdmin() = default;
+  // kInvalidArgument for a name that cannot be one, kAlreadyExists for one in use, else as
+  // Engine::LoadModel.
+  virtual StatusOr<Digest> Load(const ModelEntry& entry) = 0;
+  // kNotFound for a name that is not loaded.
+  virtual Status Unload(const std::string& name, Duration drain_max) = 0;
+};
+
+// `models` outlives the service.
+std::unique_ptr<grpc::Service> MakeModelAdminService(ModelAdmin& models);
+
+}  // namespace inferd
