@@ -219,7 +219,7 @@ class QuotaLogTest : public testing::Test {
 TEST_F(QuotaLogTest, BudgetsAreTheSumOfTheLogWhateverHappens) {
   Open();
   int restarts = 0;
-  for (int step = 0; step < 900 && !HasFailure(); ++step) {
+  for (int step = 0; step < 600 && !HasFailure(); ++step) {
     clock_.Advance(std::chrono::minutes(random_.Below(20)));
     const uint64_t action = random_.Below(100);
     if (action < 50) {

@@ -25,3 +25,4 @@ keep "$bin/bench/inferd_policy_bench"
 keep tests/interop/policy_test.py --random-policies "$bin/tests/support/inferd_random_policies" --cases 1000 || [ $? = 77 ]
 keep "$bin/tests/crash/inferd_log_faults" 2>/dev/null
 keep "$bin/tests/crash/inferd_log_tamper"
+keep "$bin/bench/quota_bench"
