@@ -9,7 +9,8 @@ SECONDS_MAX ?= 60
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
-        bench-live bench-peer crash sim sim-full fuzz results clean
+        bench-live bench-peer crash sim sim-full fuzz results clean cuda-toolkit cuda-gate \
+        gpu-check gpu-bench
 
 help:            ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,18 @@ sim-full: setup  ## the simulator's experiments and its mutation gate (minutes)
 
 crash: release   ## kill -9 the audit log at 2,000 points under load (minutes)
 	@tools/results.py run crash -- build/release/tests/crash/inferd_log_kill build/log_kill 2000
+
+cuda-toolkit:    ## the CUDA compiler: this machine's, else NVIDIA's wheels in the cache (100 MB)
+	@tools/cuda_toolkit.sh
+
+cuda-gate: cuda-toolkit  ## compile every kernel for every architecture and list its cost (minutes)
+	@mkdir -p build && tools/cuda_compile_gate.py --report build/cuda-gate.txt && cat build/cuda-gate.txt
+
+gpu-check:       ## does this machine's card do what the CUDA contract says? (needs nvcc and a card)
+	@tools/results.py run gpu -- tools/gpu_check.sh --sanitize
+
+gpu-bench:       ## the same, then how fast the kernels are on it
+	@tools/results.py run gpu -- tools/gpu_check.sh --bench
 
 fuzz: setup      ## fuzz one parser: make fuzz TARGET=gguf SECONDS_MAX=1800
 	@tools/results.py run fuzz -- tools/fuzz.sh $(TARGET) $(SECONDS_MAX)

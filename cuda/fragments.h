@@ -38,4 +38,12 @@ struct FragmentC {
   float r[4];
 };
 
+// A register of kLanes lanes: one on the card, where each thread is its own lane, 32 on the host.
+template <class T, int kLanes>
+struct Lanes {
+  T lane[kLanes];
+  INFERD_HD T& operator[](int i) { return lane[i]; }
+  INFERD_HD const T& operator[](int i) const { return lane[i]; }
+};
+
 }  // namespace inferd::cuda_internal

@@ -91,6 +91,18 @@ INFERD_HD uint16_t BfloatFromFloat(float value) {
 #endif
 }
 
+// (value & mask) | bits as one instruction; the compiler makes two of it, since only one operand
+// can be a constant.
+INFERD_HD uint32_t AndOr(uint32_t value, uint32_t mask, uint32_t bits) {
+#ifdef __CUDA_ARCH__
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(value), "r"(mask), "r"(bits));
+  return result;
+#else
+  return (value & mask) | bits;
+#endif
+}
+
 // The product (or sum) of two pairs of bf16 where every result is a bf16: no rounding happens, so
 // that any instruction gives the same bits. a * b + c on each half.
 INFERD_HD uint32_t ExactBfloatPairFma(uint32_t a, uint32_t b, uint32_t c) {

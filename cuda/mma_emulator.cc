@@ -172,29 +172,29 @@ float EmulatedDot16(TensorCoreClass core,
 }
 
 void EmulatedMma(TensorCoreClass core,
-                 const std::array<FragmentA, kWarpLanes>& a,
-                 const std::array<FragmentB, kWarpLanes>& b,
-                 std::array<FragmentC, kWarpLanes>& c) {
+                 const Lanes<FragmentA, kWarpLanes>& a,
+                 const Lanes<FragmentB, kWarpLanes>& b,
+                 Lanes<FragmentC, kWarpLanes>& c) {
   Unpacked rows[16][kProducts];
   Unpacked tokens[8][kProducts];
   for (int lane = 0; lane < kWarpLanes; ++lane) {
-    const auto l = static_cast<size_t>(lane);
     for (int half = 0; half < 2; ++half) {
       for (int r = 0; r < 4; ++r) {
         const MatrixPlace place = PlaceInA(lane, r, half);
-        rows[place.row][place.col] = UnpackBfloat(static_cast<uint16_t>(a[l].r[r] >> (16 * half)));
+        rows[place.row][place.col] =
+            UnpackBfloat(static_cast<uint16_t>(a[lane].r[r] >> (16 * half)));
       }
       for (int r = 0; r < 2; ++r) {
         const MatrixPlace place = PlaceInB(lane, r, half);
         tokens[place.col][place.row] =
-            UnpackBfloat(static_cast<uint16_t>(b[l].r[r] >> (16 * half)));
+            UnpackBfloat(static_cast<uint16_t>(b[lane].r[r] >> (16 * half)));
       }
     }
   }
   for (int lane = 0; lane < kWarpLanes; ++lane) {
     for (int r = 0; r < 4; ++r) {
       const MatrixPlace place = PlaceInC(lane, r);
-      float& sum = c[static_cast<size_t>(lane)].r[r];
+      float& sum = c[lane].r[r];
       sum = Dot16(core, rows[place.row], tokens[place.col], sum);
     }
   }

@@ -12,7 +12,6 @@
 // exponent -126 here).
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <span>
 
@@ -35,8 +34,8 @@ float EmulatedDot16(TensorCoreClass core,
 
 // The instruction for a warp: each lane's registers in, each lane's registers out, in place of C.
 void EmulatedMma(TensorCoreClass core,
-                 const std::array<FragmentA, kWarpLanes>& a,
-                 const std::array<FragmentB, kWarpLanes>& b,
-                 std::array<FragmentC, kWarpLanes>& c);
+                 const Lanes<FragmentA, kWarpLanes>& a,
+                 const Lanes<FragmentB, kWarpLanes>& b,
+                 Lanes<FragmentC, kWarpLanes>& c);
 
 }  // namespace inferd::cuda_internal

@@ -168,9 +168,9 @@ TEST(EmulatedMma, IsTheDotOfEachRowAndToken) {
     uint16_t rows[16][16];
     uint16_t tokens[8][16];
     float sums[16][8];
-    std::array<FragmentA, kWarpLanes> a;
-    std::array<FragmentB, kWarpLanes> b;
-    std::array<FragmentC, kWarpLanes> c;
+    Lanes<FragmentA, kWarpLanes> a;
+    Lanes<FragmentB, kWarpLanes> b;
+    Lanes<FragmentC, kWarpLanes> c;
     for (auto& row : rows) {
       for (uint16_t& value : row) {
         value = RandomBfloat(random, 8);
@@ -187,25 +187,23 @@ TEST(EmulatedMma, IsTheDotOfEachRowAndToken) {
       }
     }
     for (int lane = 0; lane < kWarpLanes; ++lane) {
-      const auto l = static_cast<size_t>(lane);
       for (int r = 0; r < 4; ++r) {
         const MatrixPlace low = PlaceInA(lane, r, 0);
         const MatrixPlace high = PlaceInA(lane, r, 1);
-        a[l].r[r] = rows[low.row][low.col] | uint32_t{rows[high.row][high.col]} << 16;
-        c[l].r[r] = sums[PlaceInC(lane, r).row][PlaceInC(lane, r).col];
+        a[lane].r[r] = rows[low.row][low.col] | uint32_t{rows[high.row][high.col]} << 16;
+        c[lane].r[r] = sums[PlaceInC(lane, r).row][PlaceInC(lane, r).col];
       }
       for (int r = 0; r < 2; ++r) {
         const MatrixPlace low = PlaceInB(lane, r, 0);
         const MatrixPlace high = PlaceInB(lane, r, 1);
-        b[l].r[r] = tokens[low.col][low.row] | uint32_t{tokens[high.col][high.row]} << 16;
+        b[lane].r[r] = tokens[low.col][low.row] | uint32_t{tokens[high.col][high.row]} << 16;
       }
     }
     EmulatedMma(core, a, b, c);
     for (int lane = 0; lane < kWarpLanes; ++lane) {
       for (int r = 0; r < 4; ++r) {
         const auto [row, token] = PlaceInC(lane, r);
-        EXPECT_EQ(EmulatedDot16(core, rows[row], tokens[token], sums[row][token]),
-                  c[static_cast<size_t>(lane)].r[r]);
+        EXPECT_EQ(EmulatedDot16(core, rows[row], tokens[token], sums[row][token]), c[lane].r[r]);
       }
     }
   }

@@ -108,10 +108,12 @@ Status CheckParts(std::span<const TensorView> parts, RowOrder order) {
                     part.name);
     }
   }
-  if (order == RowOrder::kInterleaved && (parts.size() != 2 || rows != 2 * first.rows)) {
-    return ErrorF(StatusCode::kInvalidArgument,
-                  "tensor %s: only two matrices of equally many rows can be interleaved",
-                  first.name);
+  if (order == RowOrder::kInterleaved &&
+      (parts.size() != 2 || rows != 2 * first.rows || first.rows % 8 != 0)) {
+    return ErrorF(
+        StatusCode::kInvalidArgument,
+        "tensor %s: only two matrices of equally many rows, a multiple of 8, can be interleaved",
+        first.name);
   }
   if (rows > PackedWeights::kRowsMax) {
     return ErrorF(StatusCode::kInvalidArgument, "tensor %s: too many rows together", first.name);
@@ -162,9 +164,6 @@ StatusOr<PackedWeights> PackGguf(std::span<const TensorView> parts, RowOrder ord
   int64_t rows = 0;
   for (const TensorView& part : parts) {
     rows += part.rows;
-  }
-  if (order == RowOrder::kInterleaved) {
-    rows = InterleavedRow(1, first.rows - 1) + 1;
   }
   PackedWeights packed(*format, rows, first.cols);
   int64_t first_row = 0;

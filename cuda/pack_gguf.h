@@ -19,7 +19,7 @@ inline constexpr WeightFormat kInt8Format = {.bits = 8, .group = 128};
 
 enum class RowOrder : uint8_t {
   kConcatenated,  // the rows of each part, one part after another: q, k, v
-  kInterleaved,   // two parts of equally many rows, in eights: gate and up
+  kInterleaved,   // two parts of equally many rows, 8 | rows, in eights: gate and up
 };
 
 // All parts have one quantised format and one K. kInvalidArgument naming a tensor that does not

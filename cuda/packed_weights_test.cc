@@ -70,17 +70,17 @@ TEST(PackGguf, EveryFormatComesBackBitForBit) {
 }
 
 TEST(PackGguf, ConcatenatesAndInterleaves) {
-  const RandomMatrix a(QuantFormat::kQ4_0, 20, 160, 1);
-  const RandomMatrix b(QuantFormat::kQ4_0, 20, 160, 2);
+  const RandomMatrix a(QuantFormat::kQ4_0, 24, 160, 1);
+  const RandomMatrix b(QuantFormat::kQ4_0, 24, 160, 2);
   const TensorView both[] = {a.view, b.view};
   const auto one = PackGguf(both);
   const auto two = PackGguf(both, RowOrder::kInterleaved);
   ASSERT_TRUE(one.ok() && two.ok());
-  EXPECT_EQ(one->n(), 40);
-  EXPECT_EQ(two->n(), InterleavedRow(1, 19) + 1);
-  for (int64_t row = 0; row < 20; ++row) {
+  EXPECT_EQ(one->n(), 48);
+  EXPECT_EQ(two->n(), 48);
+  for (int64_t row = 0; row < 24; ++row) {
     ExpectSameBits(OracleRow(a.view, row), one->DequantizeRow(row));
-    ExpectSameBits(OracleRow(b.view, row), one->DequantizeRow(20 + row));
+    ExpectSameBits(OracleRow(b.view, row), one->DequantizeRow(24 + row));
     ExpectSameBits(OracleRow(a.view, row), two->DequantizeRow(InterleavedRow(0, row)));
     ExpectSameBits(OracleRow(b.view, row), two->DequantizeRow(InterleavedRow(1, row)));
   }

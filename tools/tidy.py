@@ -38,7 +38,7 @@ OWNED_HEADERS = [
     (re.compile(r"^openssl/"), ("base/sha256.cc", "governance/")),
     (re.compile(r"^sqlite3\.h$"), ("governance/sqlite.cc",)),
     (re.compile(r"^boost/"), ("daemon/witness/",)),
-    (re.compile(r"^cuda|^cublas"), ("cuda/",)),
+    (re.compile(r"^cuda|^cublas"), ("cuda/", "tests/cuda/")),
     (re.compile(r"^rust/"), ("rust/", "text/", "governance/")),
     (re.compile(r"^absl/status/"), ("base/status.h",)),
     (re.compile(r"^yaml-cpp/"), ("daemon/", "client/")),

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Asks the card of this machine whether it does what the numeric contract says (docs/design/0008):
+# builds inferd_gpu_check with nvcc alone, without CMake, gRPC or a network, and runs it.
+# usage: tools/gpu_check.sh [--build-only ARCH] [--sanitize] [--bench]
+#   --build-only sm_90   compiles and links for that architecture and runs nothing: needs no card
+#   --bench              then measures the kernels (inferd_gpu_bench), if every bit was right
+#   --sanitize           runs it once more under compute-sanitizer (memcheck, racecheck, synccheck)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+arch=native
+run=1
+sanitize=0
+bench=0
+while [ $# -gt 0 ]; do
+  case $1 in
+    --build-only) arch=$2; run=0; shift ;;
+    --sanitize) sanitize=1 ;;
+    --bench) bench=1 ;;
+    *) echo "gpu_check: unknown argument $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+toolkit=$(tools/cuda_toolkit.sh --find)
+out=build/gpu-check
+mkdir -p "$out"
+# The host's own code is optimised and never contracted; all .cu files for the card's architecture.
+build() {
+  "$toolkit/bin/nvcc" -std=c++20 -O3 --expt-relaxed-constexpr -arch="$arch" \
+    -Xcompiler -ffp-contract=off -I . -o "$out/$1" "${@:2}"
+  echo "gpu_check: built $out/$1"
+}
+build inferd_gpu_check tests/cuda/gpu_check_main.cu cuda/qgemm_d.cu cuda/qgemm_p.cu \
+  cuda/mma_emulator.cc cuda/qgemm_emulated.cc cuda/qgemm_emulated_p.cc base/check.cc
+[ $bench = 0 ] || build inferd_gpu_bench tests/cuda/gpu_bench_main.cu cuda/qgemm_d.cu cuda/qgemm_p.cu
+[ $run = 1 ] || exit 0
+"$out/inferd_gpu_check"
+[ $bench = 0 ] || "$out/inferd_gpu_bench"
+if [ $sanitize = 1 ]; then
+  errors=0
+  for tool in memcheck racecheck synccheck; do
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$out/inferd_gpu_check" >"$out/$tool.log" 2>&1 || errors=$((errors + 1))
+  done
+  echo "RESULT gpu.sanitizer.errors $errors count"
+fi
