@@ -114,9 +114,7 @@ StatusOr<std::unique_ptr<AuditState>> AuditState::Open(const Config& config,
   return state;
 }
 
-Status AuditState::OpenParts(const Config& config,
-                             const std::string& hardware,
-                             const Clock& clock) {
+Status AuditState::OpenLog(const Config& config, const Clock& clock) {
   const std::string& name = signer_.verifier().name();
   RecoverySummary summary;
   AuditLogOptions options;
@@ -127,14 +125,34 @@ Status AuditState::OpenParts(const Config& config,
   options.boot = ReadBootId();
   options.signer = &signer_;
   options.reserve_bytes = static_cast<uint64_t>(config.audit.reserve_bytes);
+  if (!config.audit.spill_directory.empty()) {
+    ASSIGN_OR_RETURN(spill_,
+                     AuditSpill::Open({.clock = &clock,
+                                       .folder = config.audit.spill_directory,
+                                       .node = options.node,
+                                       .boot = options.boot}));
+    options.ended_elsewhere = spill_->EndedRequests();
+  }
   ASSIGN_OR_RETURN(log_, AuditWriter::Open(std::move(options), &summary));
-  gate_ = std::make_unique<AuditGate>(*log_, clock);
+  gate_ = std::make_unique<AuditGate>(*log_, clock, spill_.get());
   Log(LogLevel::kInfo,
       "audit log open",
       {{"origin", log_->origin()},
        {"recovered_frames", std::to_string(summary.frames)},
        {"torn_bytes", std::to_string(summary.torn_bytes)},
        {"closed", std::to_string(summary.closed)}});
+  if (spill_ != nullptr) {
+    RETURN_IF_ERROR(log_->Flush());
+    ASSIGN_OR_RETURN(const auto shards, Shards());
+    RETURN_IF_ERROR(spill_->Start(*log_, *shards.back()));
+  }
+  return OkStatus();
+}
+
+Status AuditState::OpenParts(const Config& config,
+                             const std::string& hardware,
+                             const Clock& clock) {
+  RETURN_IF_ERROR(OpenLog(config, clock));
   ASSIGN_OR_RETURN(SecretKey root_kek,
                    ReadKeyFile(SecretFilePath(KeysFolder(config), kRootKekFile)));
   ASSIGN_OR_RETURN(keys_, KeyStore::Open(folder_ + "/keys/keystore.sqlite", std::move(root_kek)));

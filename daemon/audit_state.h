@@ -22,6 +22,7 @@
 #include "daemon/audit_join.h"
 #include "daemon/config.h"
 #include "governance/audit/audit_gate.h"
+#include "governance/audit/audit_spill.h"
 #include "governance/audit/audit_writer.h"
 #include "governance/audit_index.h"
 #include "governance/erasure.h"
@@ -65,6 +66,7 @@ class AuditState {
         signer_(std::move(signer)),
         subject_pepper_(std::move(subject_pepper)) {}
   Status OpenParts(const Config& config, const std::string& hardware, const Clock& clock);
+  Status OpenLog(const Config& config, const Clock& clock);
   Status FoldIndex() EXCLUDES(index_mutex_);
   void KeepIndex();
 
@@ -74,6 +76,7 @@ class AuditState {
   // Destroyed from the last to the first. The log calls the gate back until it is closed.
   std::unique_ptr<AuditGate> gate_;
   std::unique_ptr<AuditWriter> log_;
+  std::unique_ptr<AuditSpill> spill_;  // nullptr: nothing is guarded
   std::unique_ptr<KeyStore> keys_;
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Retention> retention_;

@@ -400,11 +400,35 @@ void CheckListener(const Config& config, Reader& reader, const YAML::Node& root)
   }
 }
 
+// Modes that serve without a record need what makes up for it.
+void CheckAuditModes(const Config& config, Reader& reader, const YAML::Node& root) {
+  const auto uses = [&config](std::string_view mode) {
+    return config.audit.mode == mode ||
+           std::any_of(config.audit.tenants.begin(),
+                       config.audit.tenants.end(),
+                       [mode](const TenantAudit& tenant) { return tenant.mode == mode; });
+  };
+  const auto report = [&](const char* key, const char* what) {
+    const YAML::Node audit = root["audit"];
+    const std::string path = absl::StrFormat("audit.%s", key);
+    reader.ErrorAt(reader.Where(audit.IsDefined() ? audit : root, path), path, what);
+  };
+  if (uses("guarded") && config.audit.spill_directory.empty()) {
+    report("spill_directory", "is needed for mode guarded: records go there meanwhile");
+  }
+  const std::set<std::string> persons(config.audit.best_effort_approved_by.begin(),
+                                      config.audit.best_effort_approved_by.end());
+  if (uses("best_effort") && persons.size() < 2) {
+    report("best_effort_approved_by", "two persons have to approve mode best_effort");
+  }
+}
+
 void CheckWhole(const Config& config, Reader& reader, const YAML::Node& root) {
   CheckListener(config, reader, root);
   for (const ConfigFault& fault : CheckScheduling(config)) {
     reader.ErrorAt(reader.Where(NodeAt(root, fault.key), fault.key), fault.key, fault.what);
   }
+  CheckAuditModes(config, reader, root);
   std::set<std::string> names;
   for (size_t i = 0; i < config.models.size(); ++i) {
     if (!names.insert(config.models[i].name).second) {

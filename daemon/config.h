@@ -117,6 +117,8 @@ struct Config {
     std::string level = "metadata";
     int64_t reserve_bytes = int64_t{256} << 20;
     Duration wait_max = std::chrono::seconds(2);
+    std::string spill_directory;  // "": there is none
+    std::vector<std::string> best_effort_approved_by;
     std::vector<TenantAudit> tenants;
   } audit;
   // Where the daemon keeps what outlives it: audit log, payloads, keys, index.

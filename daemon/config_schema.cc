@@ -178,11 +178,13 @@ void VisitAudit(FieldVisitor& v, Config& c) {
            {.choices = {}, .check = {}, .required = false},
            "Secrets that no credential gives (inferctl keys init); empty: state_directory/keys.");
   v.Enter("audit", "The record of what is answered and done.");
-  v.String("mode",
-           c.audit.mode,
-           ModeField(),
-           "When the log takes no record. strict: refuse. guarded: spill a little, then refuse. "
-           "best_effort: serve. off: there is no log.");
+  v.String(
+      "mode",
+      c.audit.mode,
+      ModeField(),
+      "When the log takes no record. strict: refuse. guarded: spill to spill_directory, at most "
+      "10000 records or 5 s, then refuse. best_effort: serve, if two persons approved it. off: "
+      "there is no log.");
   v.String("level",
            c.audit.level,
            LevelField(),
@@ -195,6 +197,26 @@ void VisitAudit(FieldVisitor& v, Config& c) {
          c.audit.wait_max,
          std::chrono::minutes(1),
          "A call whose record takes longer ends with reason AUDIT_UNAVAILABLE.");
+  v.String(
+      "spill_directory",
+      c.audit.spill_directory,
+      {.choices = {}, .check = {}, .required = false},
+      "Where guarded records go meanwhile, on another device; needed if any tenant is guarded.");
+  const size_t approvals = v.BeginList("best_effort_approved_by",
+                                       c.audit.best_effort_approved_by.size(),
+                                       {.min = 0, .max = 16, .required = false},
+                                       "The persons who approved best_effort, at least two; "
+                                       "recorded with each change of the configuration.");
+  c.audit.best_effort_approved_by.resize(approvals);
+  for (size_t i = 0; i < approvals; ++i) {
+    v.EnterItem(i);
+    v.String("person",
+             c.audit.best_effort_approved_by[i],
+             {.choices = {}, .check = CheckNotEmpty, .required = true},
+             "As leaves name them: uid:1000.");
+    v.Leave();
+  }
+  v.EndList();
   const size_t size = v.BeginList("tenants",
                                   c.audit.tenants.size(),
                                   {.min = 0, .max = kAuditTenantsMax, .required = false},

@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr char kSmall[] =
     "schema_version: 1\n"
@@ -230,6 +231,23 @@ TEST(Config, PrintsWhatItReadsBackWithOrigins) {
   EXPECT_EQ(second.config->device.threads, 3);
 }
 
+// Modes that serve without a durable record need what makes up for it.
+TEST(Config, GuardedNeedsASpillAndBestEffortTwoPersons) {
+  const auto errors = [](const std::string& audit) {
+    return ParseConfig(std::string(kSmall) + "audit: " + audit + "\n", "c.yaml", {}).errors;
+  };
+  EXPECT_THAT(errors("{mode: guarded}"), ElementsAre(HasSubstr("audit.spill_directory: ")));
+  EXPECT_THAT(errors("{tenants: [{name: a, mode: guarded}]}"),
+              ElementsAre(HasSubstr("audit.spill_directory: ")));
+  EXPECT_THAT(errors("{mode: guarded, spill_directory: /mnt/b}"), IsEmpty());
+  EXPECT_THAT(errors("{mode: best_effort}"),
+              ElementsAre(HasSubstr("audit.best_effort_approved_by: ")));
+  EXPECT_THAT(errors("{mode: best_effort, best_effort_approved_by: [{person: a}, {person: a}]}"),
+              ElementsAre(HasSubstr("two persons")));
+  EXPECT_THAT(errors("{mode: best_effort, best_effort_approved_by: [{person: a}, {person: b}]}"),
+              IsEmpty());
+}
+
 // The schema has exactly the keys that are read: every leaf of it is a line of --print-config.
 TEST(Config, TheSchemaAgreesWithTheReader) {
   const auto schema = nlohmann::json::parse(PrintConfigSchema());
@@ -251,7 +269,8 @@ TEST(Config, TheSchemaAgreesWithTheReader) {
   };
   visit(schema);
   const std::string one_of_each = std::string(kSmall) +
-                                  "audit: {tenants: [{name: acme}]}\n"
+                                  "audit: {best_effort_approved_by: [{person: a}], "
+                                  "tenants: [{name: acme}]}\n"
                                   "scheduler: {classes: [{name: chat}], tenants: [{name: acme}]}\n"
                                   "public_prefixes: [{model: tiny, path: a.txt}]\n";
   const std::string printed = PrintConfig(ParseConfig(one_of_each, "c.yaml", {}));

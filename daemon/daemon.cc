@@ -150,7 +150,11 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
     }
     RETURN_IF_ERROR(Annotate(opened.status(), "audit log"));
     audit = *std::move(opened);
-    RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, {{"config", ConfigDigest(config)}}));
+    std::map<std::string, LeafDetail> detail = {{"config", ConfigDigest(config)}};
+    if (!config.audit.best_effort_approved_by.empty()) {
+      detail["best_effort_approved_by"] = config.audit.best_effort_approved_by;
+    }
+    RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, std::move(detail)));
   }
   auto parts = std::make_unique<Parts>(config, std::move(device), std::move(audit));
   if (parts->audit != nullptr) {
@@ -222,6 +226,10 @@ void Daemon::ReloadTls() {
   } else if (*reloaded) {
     Log(LogLevel::kInfo, "TLS files read again");
   }
+}
+
+Status Daemon::audit_status() const {
+  return parts_->audit == nullptr ? OkStatus() : parts_->audit->log().status();
 }
 
 void Daemon::UpdateHealth() {

@@ -31,6 +31,10 @@ class Daemon {
   // second.
   void Tick();
 
+  // Why the audit log takes nothing until it is started again, if that is so: its device failed.
+  // Then the process should end, so that the next one recovers.
+  Status audit_status() const;
+
   // Refuses new generations and turns health to NOT_SERVING.
   void BeginDrain();
   // Waits for the generations in flight, then closes the listener. At the config's timeout, or once

@@ -176,18 +176,25 @@ int RunDaemon(const Config& config) {
   if (!loaded.status.ok()) {
     return Fail(loaded.status);
   }
+  Status failed;
   if (!loaded.interrupted) {
     daemon->Tick();
     Log(LogLevel::kInfo, "ready");
     Announce("listening " + daemon->address());
     sd_notifyf(0, "READY=1\nSTATUS=serving on %s", daemon->address().c_str());
-    while (Wait(signals, nullptr, kTickMs) != Event::kSignal) {
+    while (failed.ok() && Wait(signals, nullptr, kTickMs) != Event::kSignal) {
       daemon->Tick();
+      failed = daemon->audit_status();
     }
+  }
+  if (!failed.ok()) {
+    Log(LogLevel::kError,
+        "the audit log failed: stopping, so that the next start recovers it",
+        {{"error", std::string(Message(failed))}});
   }
   Drain(*daemon, config, signals);
   Log(LogLevel::kInfo, "stopped");
-  return kExitOk;
+  return failed.ok() ? kExitOk : kExitFailure;
 }
 
 int RunRebuildIndex(const Config& config) {
