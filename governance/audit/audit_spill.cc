@@ -34,9 +34,7 @@ bool Ends(LeafType type) {
 // What tells a leaf from all others: a request has one of each type.
 using LeafKey = std::pair<std::string, std::string>;  // type, rid
 
-LeafKey KeyOf(const LeafView& leaf) {
-  return {std::string(leaf.type_name), std::string(leaf.rid)};
-}
+LeafKey KeyOf(const LeafView& leaf) { return {std::string(leaf.type_name), std::string(leaf.rid)}; }
 
 // Where the log has those of `wanted` that it has. Reads it from its end back to `oldest`, the time
 // before which none of them can be there.
@@ -85,9 +83,8 @@ Status AuditSpill::ReadLeft() {
   std::vector<WalSegmentBytes> segments;
   for (const std::string& name : names) {
     if (const auto number = WalNumber(name)) {
-      ASSIGN_OR_RETURN(
-          std::string bytes,
-          options_.files->Read(options_.folder + '/' + name, kWalSegmentBytesMax));
+      ASSIGN_OR_RETURN(std::string bytes,
+                       options_.files->Read(options_.folder + '/' + name, kWalSegmentBytesMax));
       segments.push_back({*number, std::move(bytes)});
     }
   }

@@ -158,12 +158,11 @@ TEST_F(AuditSpillTest, WhatIsSpilledFollowsInOrder) {
   ASSERT_TRUE(first.ok());
   EXPECT_NE(first->origin, kSpillOrigin);
   node.log->up = false;
-  EXPECT_EQ(node.gate
-                ->AppendAndWait(
-                    Draft(LeafType::kInferenceAdmitted, NewRid(), AuditMode::kStrict))
-                .status()
-                .code(),
-            StatusCode::kUnavailable);
+  EXPECT_EQ(
+      node.gate->AppendAndWait(Draft(LeafType::kInferenceAdmitted, NewRid(), AuditMode::kStrict))
+          .status()
+          .code(),
+      StatusCode::kUnavailable);
   // Ends in the spill; both in the spill; begins in the spill.
   const auto first_end = End(node, rids[0], *first);
   ASSERT_TRUE(first_end.ok()) << first_end.status();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,10 @@
 
 namespace inferd {
 namespace {
+
+constexpr size_t kSliceLeavesMin = 4096;
+// More leaves are worth a line in the daemon's log before they are read.
+constexpr uint64_t kLeavesReadUnsaid = 65'536;
 
 Status Rollback(const ShardPlace& place, const std::string& what) {
   return ErrorF(
@@ -66,6 +71,28 @@ StatusOr<Wal> ReadSegments(FileSystem& files, const ShardPlace& place, uint64_t 
   }
   wal.contents = *std::move(contents);
   return wal;
+}
+
+// A long write-ahead log is hashed on several threads: nothing else of a start takes longer.
+std::vector<Digest> HashLeaves(const std::vector<std::string>& leaves) {
+  std::vector<Digest> hashes(leaves.size());
+  const auto hash = [&](size_t start, size_t end) {
+    for (size_t i = start; i < end; ++i) {
+      hashes[i] = LeafHash(leaves[i]);
+    }
+  };
+  const size_t num_slices = std::clamp<size_t>(
+      leaves.size() / kSliceLeavesMin, 1, std::clamp(std::thread::hardware_concurrency(), 1u, 8u));
+  const size_t slice = leaves.size() / num_slices;
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < num_slices; ++i) {
+    threads.emplace_back(hash, i * slice, i + 1 == num_slices ? leaves.size() : (i + 1) * slice);
+  }
+  hash(0, num_slices == 1 ? leaves.size() : slice);
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  return hashes;
 }
 
 // What was signed last, checked against what was published.
@@ -151,7 +178,11 @@ StatusOr<uint64_t> StartChains(FileSystem& files,
     chains.Resume(place.origin, std::move(snapshot->chains), snapshot->open);
     return snapshot->size;
   }
-  Log(LogLevel::kInfo,
+  const bool missing = snapshot.status().code() == StatusCode::kNotFound;
+  const bool takes_long = shard.checkpoint().checkpoint.size > kLeavesReadUnsaid;
+  Log(!missing     ? LogLevel::kWarning
+      : takes_long ? LogLevel::kInfo
+                   : LogLevel::kDebug,
       "audit: no snapshot of the chains can be used, reading the whole shard",
       {{"origin", place.origin},
        {"leaves", std::to_string(shard.checkpoint().checkpoint.size)},
@@ -249,13 +280,13 @@ StatusOr<RecoveredShard> RecoverShard(FileSystem& files,
                            .next_wal_number = wal.next_number,
                            .next_group = wal.contents.last_group + 1,
                            .snapshot_size = signed_tree.snapshot_size};
+  const std::vector<Digest> hashes = HashLeaves(wal.contents.leaves);
   std::optional<std::string> problem;
   for (size_t i = 0; i < wal.contents.leaves.size() && !problem; ++i) {
-    const std::string& leaf = wal.contents.leaves[i];
     chains.Add(
         size + i,
-        leaf,
-        LeafHash(leaf),
+        wal.contents.leaves[i],
+        hashes[i],
         [&problem](ChainChecker::Kind, std::string what) { problem = std::move(what); },
         [](auto, auto) {});
   }
@@ -267,8 +298,8 @@ StatusOr<RecoveredShard> RecoverShard(FileSystem& files,
   }
   // Everything is checked: from here on files change.
   recovered.publisher->CompareWithExisting(true);
-  for (const std::string& leaf : wal.contents.leaves) {
-    RETURN_IF_ERROR(recovered.publisher->Add(leaf, LeafHash(leaf)));
+  for (size_t i = 0; i < wal.contents.leaves.size(); ++i) {
+    RETURN_IF_ERROR(recovered.publisher->Add(wal.contents.leaves[i], hashes[i]));
   }
   recovered.publisher->CompareWithExisting(false);
   if (recovered.publisher->tree().size() > 0) {

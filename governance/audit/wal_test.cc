@@ -21,6 +21,7 @@ TEST(Crc32c, PublishedValues) {  // RFC 3720, appendix B.4
   EXPECT_EQ(Crc32c(std::string(32, '\0')), 0x8a9136aau);
   EXPECT_EQ(Crc32c(std::string(32, '\xff')), 0x62a8ab43u);
   EXPECT_EQ(Crc32c("123456789"), 0xe3069283u);
+  EXPECT_EQ(Crc32c("56789", Crc32c("1234")), 0xe3069283u);
   EXPECT_EQ(Crc32c("456789", Crc32c("123")), 0xe3069283u);
 }
 
