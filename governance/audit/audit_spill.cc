@@ -65,6 +65,9 @@ AuditSpill::AuditSpill(AuditSpillOptions options)
     : options_(std::move(options)), queue_(options_.leaves_max) {}
 
 StatusOr<std::unique_ptr<AuditSpill>> AuditSpill::Open(AuditSpillOptions options) {
+  if (options.boot.empty()) {
+    options.boot = "unknown";  // every leaf has the member
+  }
   std::unique_ptr<AuditSpill> spill(new AuditSpill(std::move(options)));
   RETURN_IF_ERROR(spill->ReadLeft());
   return spill;
