@@ -125,8 +125,8 @@ void Run(int num_streams, int num_steps) {
                                             .classes = classes,
                                             .delivery = {.message_tokens_max = 1},
                                             .duration_max = std::chrono::hours(1)}));
-  auto server =
-      GrpcServer::Start({.address = *ParseListenAddress("127.0.0.1:0")}, std::move(services));
+  auto server = GrpcServer::Start(
+      {.address = *ParseListenAddress("127.0.0.1:0"), .credentials = nullptr}, std::move(services));
   CHECK(server.ok());
 
   v1::GenerateStreamRequest request;
