@@ -12,9 +12,9 @@ namespace inferd {
 
 // Off by default. It pays where steps are bound by reading weights: few rows that decode.
 struct SpeculationOptions {
-  int32_t draft_tokens_max = 0;    // a row, at most kDraftTokensMax; 0: off
-  int32_t decode_rows_max = 8;     // of a step: with more there are no drafts
-  int32_t acceptance_min = 300;    // per mille of a sequence's recent drafts; below it rests
+  int32_t draft_tokens_max = 0;     // a row, at most kDraftTokensMax; 0: off
+  int32_t decode_rows_max = 8;      // of a step: with more there are no drafts
+  int32_t acceptance_min = 300;     // per mille of a sequence's recent drafts; below it rests
   int32_t rest_output_tokens = 64;  // before it is tried again
 };
 

@@ -245,30 +245,53 @@ Workload HogWorkload(PolicyKind policy, int64_t theta_units) {
 
 Status RunHog(int64_t theta_units) {
   std::printf("WORKLOAD 600 x 64/1500 at once; 1024/16 every 1 s; 200/200 every 2 s; 600 s\n");
-  std::map<PolicyKind, std::vector<double>> seen;
-  for (const PolicyKind policy :
-       {PolicyKind::kFcfs, PolicyKind::kDrr, PolicyKind::kVtc, PolicyKind::kFair}) {
+  std::map<std::string, std::vector<double>> seen;  // reader, chatter, both
+  const auto run = [&](PolicyKind policy, bool host) {
     Workload workload = HogWorkload(policy, theta_units);
     ReserveAllIfBaseline(workload);
     SetWindow(theta_units, workload);
+    if (host) {  // 32 MiB a unit at 24 GB/s
+      workload.device.host_percent = 100;
+      workload.device.copy_unit = std::chrono::microseconds(1400);
+    }
     const Report report = Simulate(workload, kUnchecked);
+    const std::string name = std::string(NameOf(policy)) + (host ? "+host" : "");
+    std::vector<double> all;
     for (const uint32_t tenant : {1, 2}) {
       const std::vector<double> times = FirstTokenTimes(workload, report, tenant);
-      seen[policy].push_back(Quantile(times, 0.5));
-      std::printf("%-8s %-8s ttft p50 %7.2f s, p99 %7.2f s\n",
-                  std::string(NameOf(policy)).c_str(),
+      all.insert(all.end(), times.begin(), times.end());
+      seen[name].push_back(Quantile(times, 0.5));
+      std::printf("%-9s %-8s ttft p50 %7.2f s, p99 %7.2f s\n",
+                  name.c_str(),
                   workload.tenants[tenant].name.c_str(),
                   Quantile(times, 0.5),
                   Quantile(times, 0.99));
     }
-    std::printf("%-8s %.1f tok/s, %.2f %% computed again\n",
-                std::string(NameOf(policy)).c_str(),
+    seen[name].push_back(Quantile(all, 0.5));
+    std::printf("%-9s both     ttft p50 %7.2f s; %.1f tok/s, %.2f %% computed again, %d swaps\n",
+                name.c_str(),
+                seen[name].back(),
                 Throughput(report),
-                RecomputedPerCent(report));
+                RecomputedPerCent(report),
+                static_cast<int>(report.swapped_in));
+  };
+  for (const PolicyKind policy :
+       {PolicyKind::kFcfs, PolicyKind::kDrr, PolicyKind::kVtc, PolicyKind::kFair}) {
+    run(policy, /*host=*/false);
   }
-  const std::vector<double>& fair = seen[PolicyKind::kFair];
-  const std::vector<double>& vtc = seen[PolicyKind::kVtc];
+  run(PolicyKind::kFair, /*host=*/true);
+  const std::vector<double>& vtc = seen["vtc"];
+  for (const char* name : {"fair", "fair+host"}) {
+    const std::vector<double>& fair = seen[name];
+    std::printf("%-9s over vtc: reader %.3f, chatter %.3f, both %.3f\n",
+                name,
+                fair[0] / vtc[0],
+                fair[1] / vtc[1],
+                fair[2] / vtc[2]);
+  }
+  const std::vector<double>& fair = seen["fair"];
   Result("sim.e3.light_ttft_vs_vtc", std::max(fair[0] / vtc[0], fair[1] / vtc[1]), "ratio");
+  Result("sim.e3.light_ttft_vs_vtc.host", seen["fair+host"][2] / vtc[2], "ratio");
   return OkStatus();
 }
 
