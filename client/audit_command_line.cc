@@ -80,11 +80,24 @@ void AddAudit(CLI::App& app, AuditCommand& c) {
   verify->add_option(
       "--key", c.verifier_key, "the log's public key (inferctl keys init prints it)");
   verify->add_option("--policy", c.policy_file, "whom to trust instead: a tlog-policy file");
-  CLI::App* exported = Verb(audit,
-                            "export",
-                            {"Copies the log to a folder that verifies without a daemon.",
-                             "audit export --out /mnt/audit"});
-  exported->add_option("--out", c.out, "the folder; made, and must be empty")->required();
+  verify->add_option("--bundle", c.bundle, "check this evidence bundle, without a daemon");
+  verify->add_option("--exporter", c.exporter, "public key of whoever exported the bundle");
+  CLI::App* exported =
+      Verb(audit,
+           "export",
+           {"Writes a tenant's leaves, or some requests', with their proofs to one .tar that "
+            "verifies offline; without a tenant: copies the log to a folder.",
+            "audit export --tenant acme --from 2026-10-01 --to 2026-11-01 --sign-key alice.key "
+            "--out october.tar\n  inferctl audit export --out /mnt/audit"});
+  exported->add_option("--tenant", c.tenant, "all leaves of this tenant in the time");
+  exported->add_option("--rid", c.rids, "leaves of this request alone; may be repeated");
+  AddTimes(*exported, c);
+  exported->add_option(
+      "--sign-key", c.sign_key, "file with the key that signs it (inferctl keys signer)");
+  exported->add_option("--policy", c.policy_file, "the policy that goes with it");
+  exported->add_option("--out", c.out, "the .tar, or the folder: made, and must be empty")
+      ->required();
+  Verb(audit, "witness", {"Shows who cosigned how much of the log.", "audit witness"});
   CLI::App* report =
       Verb(audit,
            "report",
@@ -136,12 +149,42 @@ void AddHold(CLI::App& app, AuditCommand& c) {
   Verb(hold, "list", {"Lists holds.", "hold list -o json"});
 }
 
+void AddPayload(CLI::App& app, AuditCommand& c) {
+  CLI::App& payload =
+      Noun(app,
+           "payload",
+           {"Shows a prompt and its answer at level full: one asks, another approves, and the one "
+            "who asked sees it for an hour.",
+            "payload request --tenant acme --rid 01M7ZAPMPCC3JAFF6JTE7B03BG --basis case-7"},
+           c);
+  CLI::App* request =
+      Verb(payload,
+           "request",
+           {"Asks to see a request's payload.",
+            "payload request --tenant acme --rid 01M7ZAPMPCC3JAFF6JTE7B03BG --basis case-7"});
+  request->add_option("--tenant", c.tenant, "whose request it was")->required();
+  request->add_option("--rid", c.rid, "the request, as its leaves name it")->required();
+  request->add_option("--basis", c.basis, "the case's reference")->required();
+  CLI::App* approve =
+      Verb(payload,
+           "approve",
+           {"Approves it, as a second person.", "payload approve 01M7ZAPMPCC3JAFF6JTE7B03BG"});
+  approve->add_option("id", c.id, "the view's id")->required();
+  CLI::App* open = Verb(payload,
+                        "open",
+                        {"Shows the payload to the one who asked; each view is recorded.",
+                         "payload open 01M7ZAPMPCC3JAFF6JTE7B03BG"});
+  open->add_option("id", c.id, "the view's id")->required();
+  Verb(payload, "list", {"Lists who asked for what.", "payload list"});
+}
+
 }  // namespace
 
 void AddAuditCommands(CLI::App& app, AuditCommand& command) {
   AddAudit(app, command);
   AddErase(app, command);
   AddHold(app, command);
+  AddPayload(app, command);
 }
 
 Status NameAuditCommand(const CLI::App& noun, AuditCommand& command) {

@@ -1,4 +1,4 @@
-// The command lines of audit, erase and hold.
+// The command lines of audit, erase, hold and payload.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,16 @@ namespace inferd {
 // Where inferd's admin plane is by default.
 inline constexpr char kDefaultAdminEndpoint[] = "unix:/var/lib/inferd/admin.sock";
 
-// What was asked, of all three: each verb uses some of the fields.
+// What was asked, of all of them: each verb uses some of the fields.
 struct AuditCommand {
-  std::string noun;  // "audit", "erase", "hold"
+  std::string noun;  // "audit", "erase", "hold", "payload"
   std::string verb;
   std::string admin = kDefaultAdminEndpoint;
   // Which leaves, or whose.
   std::string tenant, type, rid, actor, model, reason, end_user, from, to;
   std::vector<std::string> rids;
   std::string basis;
-  std::string id;  // of a hold or an erasure
+  std::string id;  // of a hold, an erasure or a view
   std::string origin;
   uint64_t index = 0;
   int32_t limit = 50;
@@ -35,6 +35,9 @@ struct AuditCommand {
   std::string log_folder;    // verify without a daemon
   std::string verifier_key;  // and with this key
   std::string policy_file;   // or this policy
+  std::string bundle;        // an evidence bundle to verify
+  std::string exporter;      // key of whoever exported it
+  std::string sign_key;      // file with the key that signs an evidence bundle
 };
 
 void AddAuditCommands(CLI::App& app, AuditCommand& command);

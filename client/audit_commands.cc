@@ -1,4 +1,3 @@
-#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -8,8 +7,11 @@
 #include "base/file.h"
 #include "base/file_system.h"
 #include "client/audit_client.h"
+#include "client/audit_evidence.h"
+#include "client/audit_payload.h"
 #include "client/audit_report.h"
 #include "client/audit_retention.h"
+#include "client/audit_text.h"
 #include "client/commands.h"
 #include "client/interrupt.h"
 #include "client/table.h"
@@ -68,17 +70,6 @@ void AddRow(Table& table, const v1::LeafRow& row) {
                 tokens == 0 ? "" : std::to_string(tokens)});
 }
 
-std::string UtcNow() {
-  const auto seconds = static_cast<std::time_t>(
-      std::chrono::duration_cast<std::chrono::seconds>(SystemClock().WallNow().time_since_epoch())
-          .count());
-  std::tm civil = {};
-  gmtime_r(&seconds, &civil);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &civil);
-  return text;
-}
-
 v1::LeafFilter FilterOf(const AuditCommand& command) {
   v1::LeafFilter filter;
   filter.set_tenant(command.tenant);
@@ -93,40 +84,6 @@ v1::LeafFilter FilterOf(const AuditCommand& command) {
   return filter;
 }
 
-// Prints about once a second on a terminal, and a line every ten seconds elsewhere.
-class Progress {
- public:
-  explicit Progress(Terminal& terminal) : terminal_(terminal), start_(SystemClock().Now()) {}
-  ~Progress() {
-    if (shown_ && terminal_.err_is_tty) {
-      terminal_.err << '\n';
-    }
-  }
-  // `total` 0: not known.
-  void Show(uint64_t done, uint64_t total) {
-    const TimePoint now = SystemClock().Now();
-    const Duration period = std::chrono::seconds(terminal_.err_is_tty ? 1 : 10);
-    if (now - last_ < period && done != total) {
-      return;
-    }
-    last_ = now;
-    shown_ = true;
-    const double seconds = std::chrono::duration<double>(now - start_).count();
-    const double rate = seconds > 0 ? static_cast<double>(done) / seconds : 0.0;
-    const std::string text =
-        total == 0 ? absl::StrFormat("%d files", done)
-                   : absl::StrFormat("%d of %d records, %.0f records/s", done, total, rate);
-    terminal_.err << (terminal_.err_is_tty ? "\r" : "") << text
-                  << (terminal_.err_is_tty ? "   " : "\n") << std::flush;
-  }
-
- private:
-  Terminal& terminal_;
-  const TimePoint start_;
-  TimePoint last_{};
-  bool shown_ = false;
-};
-
 class Commands {
  public:
   Commands(const CommonOptions& common, const AuditCommand& command, Terminal& terminal)
@@ -136,18 +93,22 @@ class Commands {
         client_(command.admin, common.timeout.value_or(kAdminTimeout)) {}
 
   StatusOr<ExitCode> Run() {
+    if (command_.noun == "payload") {
+      return RunPayload(common_, command_, client_, terminal_);
+    }
     if (command_.noun != "audit") {
       return RunRetention(common_, command_, client_, terminal_);
     }
     const std::string& verb = command_.verb;
-    return verb == "log"      ? ShowLog()
-           : verb == "search" ? Search()
-           : verb == "tail"   ? Tail()
-           : verb == "show"   ? ShowLeaf()
-           : verb == "prove"  ? Prove()
-           : verb == "verify" ? Verify()
-           : verb == "export" ? Export()
-                              : Report();
+    return verb == "log"       ? ShowLog()
+           : verb == "search"  ? Search()
+           : verb == "tail"    ? Tail()
+           : verb == "show"    ? ShowLeaf()
+           : verb == "prove"   ? Prove()
+           : verb == "verify"  ? Verify()
+           : verb == "export"  ? Export()
+           : verb == "witness" ? Witness()
+                               : Report();
   }
 
  private:
@@ -293,12 +254,8 @@ class Commands {
   }
 
   StatusOr<TrustPolicy> Policy(const std::string& key) {
-    if (!command_.policy_file.empty()) {
-      ASSIGN_OR_RETURN(const std::string text, ReadFile(command_.policy_file, kPolicyBytesMax));
-      return TrustPolicy::Parse(text);
-    }
-    ASSIGN_OR_RETURN(NoteVerifier verifier, NoteVerifier::Parse(key));
-    return TrustPolicy::OfLog(std::move(verifier));
+    ASSIGN_OR_RETURN(const std::string text, ReadPolicy(command_, key));
+    return TrustPolicy::Parse(text);
   }
 
   StatusOr<VerifyReport> VerifyFolder(const std::string& folder, const std::string& key) {
@@ -309,7 +266,22 @@ class Commands {
     return VerifyLog(SystemFiles(), folder, policy, options);
   }
 
+  static Json ShardsJson(const VerifyReport& report) {
+    Json shards = Json::array();
+    for (const VerifyReport::Shard& shard : report.shards) {
+      shards.push_back({{"origin", shard.checkpoint.origin},
+                        {"size", shard.checkpoint.size},
+                        {"witnessed_size", shard.witnessed_size},
+                        {"witnesses", shard.num_witnesses},
+                        {"frozen", shard.frozen}});
+    }
+    return shards;
+  }
+
   StatusOr<ExitCode> Verify() {
+    if (!command_.bundle.empty()) {
+      return VerifyBundle(common_, command_, terminal_);
+    }
     std::string folder = command_.log_folder;
     std::string key = command_.verifier_key;
     if (folder.empty() || (key.empty() && command_.policy_file.empty())) {
@@ -326,7 +298,7 @@ class Commands {
       }
       RETURN_IF_ERROR(Print({{"sound", sound},
                              {"leaves", report.num_leaves},
-                             {"shards", report.shards.size()},
+                             {"shards", ShardsJson(report)},
                              {"open_requests", report.open_intents},
                              {"num_problems", report.num_problems},
                              {"problems", std::move(problems)}}));
@@ -345,6 +317,12 @@ class Commands {
   // meanwhile, the copy has all that its checkpoint needs, and an interrupted one has none.
   StatusOr<ExitCode> Export() {
     ASSIGN_OR_RETURN(const auto begun, client_.Call(&Stub::BeginExport, v1::BeginExportRequest()));
+    if (!command_.tenant.empty() || !command_.rids.empty()) {
+      Progress progress(terminal_);
+      const auto show = [&progress](uint64_t done, uint64_t total) { progress.Show(done, total); };
+      return ExportEvidence(
+          common_, command_, begun.log().folder(), begun.log().verifier_key(), show, terminal_);
+    }
     std::error_code error;
     const fs::path target = fs::path(command_.out);
     if (fs::exists(target, error) && !fs::is_empty(target, error)) {
@@ -384,6 +362,43 @@ class Commands {
     }
     terminal_.out << command_.out << ": " << files << " files\n";
     return ExitCode::kOk;
+  }
+
+  StatusOr<ExitCode> Witness() {
+    ASSIGN_OR_RETURN(const auto answer,
+                     client_.Call(&Stub::ListWitnesses, v1::ListWitnessesRequest()));
+    bool lags = false;
+    Json list = Json::array();
+    Table table({{"WITNESS"},
+                 {"SHARD"},
+                 {"COSIGNED", Table::Align::kRight},
+                 {"OF", Table::Align::kRight},
+                 {"AT"},
+                 {"STATE"}});
+    for (const v1::WitnessState& witness : answer.witnesses()) {
+      lags = lags || !witness.error().empty();
+      const std::string shard = witness.origin().substr(witness.origin().rfind('/') + 1);
+      table.AddRow({witness.name(),
+                    shard,
+                    std::to_string(witness.cosigned_size()),
+                    std::to_string(witness.log_size()),
+                    witness.cosigned_at(),
+                    witness.error().empty() ? "ok" : witness.error()});
+      list.push_back({{"name", witness.name()},
+                      {"key", witness.verifier_key()},
+                      {"url", witness.url()},
+                      {"origin", witness.origin()},
+                      {"cosigned_size", witness.cosigned_size()},
+                      {"log_size", witness.log_size()},
+                      {"cosigned_at", witness.cosigned_at()},
+                      {"error", witness.error()}});
+    }
+    if (json()) {
+      RETURN_IF_ERROR(Print({{"witnesses", std::move(list)}}));
+    } else {
+      table.Print(terminal_.out, common_.headers);
+    }
+    return lags ? ExitCode::kUnavailable : ExitCode::kOk;
   }
 
   StatusOr<ExitCode> Report() {

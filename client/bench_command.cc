@@ -138,6 +138,7 @@ ExitCode RunBench(const CommonOptions& common, const BenchCommand& command, Term
                       .prompt = {},
                       .options = {},
                       .request_id = {},
+                      .end_user = {},
                       .expected_digest = {},
                       .stream = true,
                       .token_ids = false,

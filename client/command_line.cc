@@ -25,6 +25,7 @@ struct Parsed {
   CompletionCommand completion;
   KeysInitCommand keys_init;
   CertDevCommand cert_dev;
+  KeysSignerCommand keys_signer;
   AuditCommand audit;
   QueueCommand queue;
   bool no_headers = false;
@@ -131,6 +132,8 @@ void AddGenerationFlags(CLI::App& app,
   app.add_option("--stop-token-id", options.stop_token_ids, "end at this token; may be repeated");
   app.add_flag("--ignore-eos", options.ignore_eos, "go on after the model's end token");
   app.add_flag("--include-stop", options.include_stop, "the stop text is part of the answer");
+  app.add_option(
+      "--end-user", flags.end_user, "whose data the prompt is; the log keeps a keyed hash");
   app.add_option("--request-id", flags.request_id, "your name for the request, echoed");
   app.add_option("--expected-digest", flags.expected_digest, "refuse any other model digest");
   app.add_flag("--no-stream", no_stream, "one unary call: the answer comes as a whole");
@@ -244,7 +247,7 @@ void AddBench(CLI::App& app, BenchCommand& bench) {
   });
 }
 
-void AddKeys(CLI::App& app, KeysInitCommand& init) {
+void AddKeys(CLI::App& app, KeysInitCommand& init, KeysSignerCommand& signer) {
   CLI::App* keys = app.add_subcommand(
       "keys", Describe("Makes the secrets that inferd needs.", {"inferctl keys init"}));
   keys->require_subcommand(0, 1);
@@ -260,6 +263,15 @@ void AddKeys(CLI::App& app, KeysInitCommand& init) {
   command->add_option("--organisation", init.organisation, "whose log it is: a domain name")
       ->capture_default_str();
   command->add_option("--node", init.node, "which node's log it is")->capture_default_str();
+  CLI::App* sign = keys->add_subcommand(
+      "signer",
+      Describe("Makes the key of a person who exports evidence, or of a witness; prints its public "
+               "key.",
+               {"inferctl keys signer --name alice.example.org --out alice.key",
+                "inferctl keys signer --witness --name w1.example.org --out witness.key"}));
+  sign->add_option("--name", signer.name, "whose it is, without spaces and '+'")->required();
+  sign->add_option("--out", signer.out, "the secret's file; must not be there")->required();
+  sign->add_flag("--witness", signer.witness, "for inferd-witness: cosigns checkpoints");
 }
 
 void AddCertificates(CLI::App& app, CertDevCommand& dev) {
@@ -298,8 +310,8 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
                       Describe("Shows whether the daemon and its models are ready.",
                                {"inferctl status", "inferctl status -o json"}));
   AddBench(*app, parsed.bench);
-  AddKeys(*app, parsed.keys_init);
   AddCertificates(*app, parsed.cert_dev);
+  AddKeys(*app, parsed.keys_init, parsed.keys_signer);
   AddAuditCommands(*app, parsed.audit);
   AddQueueCommands(*app, parsed.queue);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
@@ -390,7 +402,7 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
   if (name == "bench") {
     return parsed.bench;
   }
-  if (name == "audit" || name == "erase" || name == "hold") {
+  if (name == "audit" || name == "erase" || name == "hold" || name == "payload") {
     RETURN_IF_ERROR(NameAuditCommand(*chosen, parsed.audit));
     return parsed.audit;
   }
@@ -401,8 +413,8 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
     return parsed.queue;
   }
   if (name == "keys") {
-    RETURN_IF_ERROR(ChosenOf(*chosen));
-    return parsed.keys_init;
+    ASSIGN_OR_RETURN(const CLI::App* inner, ChosenOf(*chosen));
+    return inner->get_name() == "init" ? Command(parsed.keys_init) : Command(parsed.keys_signer);
   }
   if (name == "cert") {
     RETURN_IF_ERROR(ChosenOf(*chosen));

@@ -38,6 +38,7 @@ struct GenerationFlags {
   std::string model;  // "": the only one that is served
   GenerationOptions options;
   std::string request_id;
+  std::string end_user;
   std::string expected_digest;
   bool stream = true;
   bool stats = false;
@@ -104,6 +105,13 @@ struct CertDevCommand {
   std::vector<std::string> callers;
 };
 
+// Makes one key pair, of a person who exports evidence or of a witness.
+struct KeysSignerCommand {
+  std::string name;
+  std::string out;
+  bool witness = false;
+};
+
 struct VersionCommand {};
 struct CompletionCommand {
   std::string shell;
@@ -120,6 +128,7 @@ using Command = std::variant<GenerateCommand,
                              BenchCommand,
                              KeysInitCommand,
                              CertDevCommand,
+                             KeysSignerCommand,
                              AuditCommand,
                              QueueCommand,
                              VersionCommand,

@@ -33,6 +33,9 @@ ExitCode RunTemplate(const TemplateCommand& command, Terminal&);
 ExitCode RunCompletion(const CompletionCommand& command, Terminal&);
 ExitCode RunKeysInit(const KeysInitCommand& command, Terminal&);
 ExitCode RunCertDev(const CertDevCommand& command, Terminal&);
+// A key pair of who exports evidence or witnesses: the secret in a new file of mode 0600, the
+// public key on standard output.
+ExitCode RunKeysSigner(const KeysSignerCommand& command, Terminal&);
 
 // Shared by the commands.
 // Prints the status of a call, with advice, and gives its exit code.

@@ -50,6 +50,7 @@ GenerationCall MakeCall(const CommonOptions& common, const GenerationFlags& flag
           .prompt = std::move(prompt),
           .options = flags.options,
           .request_id = flags.request_id,
+          .end_user = flags.end_user,
           .expected_digest = flags.expected_digest,
           .stream = flags.stream && !json,
           .token_ids = json,

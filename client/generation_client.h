@@ -45,6 +45,7 @@ struct GenerationCall {
   Prompt prompt;
   GenerationOptions options;
   std::string request_id;       // "": the daemon makes one
+  std::string end_user;         // whose data it is; "": nobody's
   std::string expected_digest;  // "": any
   bool stream = true;
   bool token_ids = false;  // ask for them beside the text

@@ -23,6 +23,7 @@ struct Runner {
   ExitCode operator()(const QueueCommand& c) const { return RunQueue(common, c, terminal); }
   ExitCode operator()(const KeysInitCommand& c) const { return RunKeysInit(c, terminal); }
   ExitCode operator()(const CertDevCommand& c) const { return RunCertDev(c, terminal); }
+  ExitCode operator()(const KeysSignerCommand& c) const { return RunKeysSigner(c, terminal); }
   ExitCode operator()(const CompletionCommand& c) const { return RunCompletion(c, terminal); }
   ExitCode operator()(const VersionCommand&) const {
     terminal.out << "inferctl " << INFERD_VERSION << '\n';

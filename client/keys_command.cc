@@ -65,4 +65,24 @@ ExitCode RunKeysInit(const KeysInitCommand& command, Terminal& terminal) {
   return ExitCode::kOk;
 }
 
+ExitCode RunKeysSigner(const KeysSignerCommand& command, Terminal& terminal) {
+  const auto make = [&command]() -> StatusOr<std::string> {
+    ASSIGN_OR_RETURN(const NoteSigner signer,
+                     NoteSigner::Generate(command.name,
+                                          command.witness ? NoteKeyType::kEd25519Cosignature
+                                                          : NoteKeyType::kEd25519));
+    std::string secret = signer.SKey() + "\n";
+    const Status written = WriteSecretFile(command.out, secret);
+    Cleanse(secret);
+    RETURN_IF_ERROR(written);
+    return signer.verifier().VKey();
+  };
+  const auto key = make();
+  if (!key.ok()) {
+    return FailFile(key.status(), command.out, terminal);
+  }
+  terminal.out << *key << '\n';
+  return ExitCode::kOk;
+}
+
 }  // namespace inferd

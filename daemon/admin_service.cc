@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "daemon/admin_payload.h"
 #include "daemon/error_map.h"
 #include "governance/audit/canonical_json.h"
 #include "governance/vault_text.h"
@@ -176,6 +177,52 @@ class Service final : public v1::AuditService::Service {
     return Wire(records.status());
   }
 
+  grpc::Status ListWitnesses(grpc::ServerContext*,
+                             const v1::ListWitnessesRequest*,
+                             v1::ListWitnessesResponse* response) override {
+    FillWitnesses(state_, *response);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status RequestPayload(grpc::ServerContext*,
+                              const v1::RequestPayloadRequest* request,
+                              v1::RequestPayloadResponse* response) override {
+    const auto view =
+        state_.payloads().Request(actor_, request->tenant(), request->rid(), request->basis());
+    if (view.ok()) {
+      Fill(*view, *response->mutable_view());
+    }
+    return Wire(view.status());
+  }
+
+  grpc::Status ApprovePayload(grpc::ServerContext*,
+                              const v1::ApprovePayloadRequest* request,
+                              v1::ApprovePayloadResponse* response) override {
+    const auto view = state_.payloads().Approve(actor_, request->id());
+    if (view.ok()) {
+      Fill(*view, *response->mutable_view());
+    }
+    return Wire(view.status());
+  }
+
+  grpc::Status OpenPayload(grpc::ServerContext*,
+                           const v1::OpenPayloadRequest* request,
+                           v1::OpenPayloadResponse* response) override {
+    return Wire(inferd::OpenPayload(state_, actor_, request->id(), *response));
+  }
+
+  grpc::Status ListPayloads(grpc::ServerContext*,
+                            const v1::ListPayloadsRequest*,
+                            v1::ListPayloadsResponse* response) override {
+    const auto views = state_.payloads().List();
+    if (views.ok()) {
+      for (const PayloadView& view : *views) {
+        Fill(view, *response->add_views());
+      }
+    }
+    return Wire(views.status());
+  }
+
  private:
   // A read of the log is an act of its own. What was searched for stays out of the leaf.
   Status RecordReview(LeafType type,
@@ -200,8 +247,12 @@ class Service final : public v1::AuditService::Service {
     out->set_folder(state_.log_folder());
     out->set_verifier_key(state_.verifier().VKey());
     out->set_origin(state_.log().origin());
+    // A log that takes no more leaves still shows what it has published.
+    const Status flushed = state_.log().Flush();
     out->set_fault(std::string(Message(state_.log().status())));
-    RETURN_IF_ERROR(state_.log().Flush());
+    if (out->fault().empty()) {
+      RETURN_IF_ERROR(flushed);
+    }
     ASSIGN_OR_RETURN(const auto shards, state_.Shards());
     if (!shards.empty()) {
       out->set_checkpoint(shards.back()->note());

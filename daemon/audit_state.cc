@@ -133,6 +133,14 @@ Status AuditState::OpenLog(const Config& config, const Clock& clock) {
                                        .boot = options.boot}));
     options.ended_elsewhere = spill_->EndedRequests();
   }
+  if (!config.audit.witness_policy.empty()) {
+    options.on_new_origin = [this](const std::string& note) {
+      MutexLock lock(announcer_mutex_);
+      if (announcer_ != nullptr) {
+        announcer_->Announce(note);
+      }
+    };
+  }
   ASSIGN_OR_RETURN(log_, AuditWriter::Open(std::move(options), &summary));
   gate_ = std::make_unique<AuditGate>(*log_, clock, spill_.get());
   Log(LogLevel::kInfo,
@@ -168,10 +176,21 @@ Status AuditState::OpenParts(const Config& config,
                                   .vault = *vault_,
                                   .retention = *retention_,
                                   .clock = clock}));
+  ASSIGN_OR_RETURN(payloads_,
+                   PayloadAccess::Open(folder_ + "/state/views.sqlite",
+                                       {.log = *log_, .vault = *vault_, .clock = clock}));
   ASSIGN_OR_RETURN(index_, AuditIndex::Open(folder_ + "/index/audit.sqlite"));
   ASSIGN_OR_RETURN(SecretKey pepper, SecretKey::From(subject_pepper_.bytes()));
   join_ = std::make_unique<AuditJoin>(
       *gate_, vault_.get(), std::move(pepper), JoinOptions(config, hardware));
+  ASSIGN_OR_RETURN(tasks_,
+                   AuditTasks::Start(config,
+                                     {.log = *log_,
+                                      .keys = *keys_,
+                                      .retention = *retention_,
+                                      .verifier = signer_.verifier(),
+                                      .clock = clock}));
+  SetAnnouncer(tasks_.get());
   index_thread_ = std::thread([this] { KeepIndex(); });
   return OkStatus();
 }
@@ -185,6 +204,8 @@ AuditState::~AuditState() {
   if (index_thread_.joinable()) {
     index_thread_.join();
   }
+  SetAnnouncer(nullptr);
+  tasks_.reset();
   join_.reset();
   if (gate_ != nullptr) {
     gate_->Tick(/*all=*/true);
@@ -195,6 +216,11 @@ AuditState::~AuditState() {
       Log(LogLevel::kError, "audit log not closed", {{"error", std::string(Message(closed))}});
     }
   }
+}
+
+void AuditState::SetAnnouncer(AuditTasks* tasks) {
+  MutexLock lock(announcer_mutex_);
+  announcer_ = tasks;
 }
 
 std::string AuditState::SubjectOf(std::string_view tenant, std::string_view end_user) const {

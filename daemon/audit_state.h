@@ -1,10 +1,12 @@
 // AuditState: the audit log of this process and what stands around it, opened together: secrets,
-// key store, vault, holds, erasures, search index, the join with requests.
+// key store, vault, holds, erasures, views, search index, the join with requests, and what is done
+// beside: upkeep, witnesses.
 //
 //   <state_directory>/log, state        the log (governance/audit)
 //   <state_directory>/vault             payloads
 //   <state_directory>/keys              keystore.sqlite and the secrets that no credential gives
-//   <state_directory>/state             holds.sqlite, erasures.sqlite
+//   <state_directory>/state             holds.sqlite, erasures.sqlite, views.sqlite
+//   <state_directory>/backups           copies of the key store, 30 days
 //   <state_directory>/index             audit.sqlite
 #pragma once
 
@@ -20,12 +22,14 @@
 #include "base/status.h"
 #include "base/thread_annotations.h"
 #include "daemon/audit_join.h"
+#include "daemon/audit_tasks.h"
 #include "daemon/config.h"
 #include "governance/audit/audit_gate.h"
 #include "governance/audit/audit_spill.h"
 #include "governance/audit/audit_writer.h"
 #include "governance/audit_index.h"
 #include "governance/erasure.h"
+#include "governance/payload_access.h"
 #include "governance/verify/note.h"
 #include "governance/verify/shard_reader.h"
 
@@ -44,7 +48,9 @@ class AuditState {
   AuditWriter& log() { return *log_; }
   Retention& retention() { return *retention_; }
   Erasure& erasure() { return *erasure_; }
+  PayloadAccess& payloads() { return *payloads_; }
   AuditIndex& index() { return *index_; }
+  const AuditTasks& tasks() const { return *tasks_; }
   Vault& vault() { return *vault_; }
   const NoteVerifier& verifier() const { return signer_.verifier(); }
   std::string log_folder() const { return folder_ + "/log"; }
@@ -69,6 +75,7 @@ class AuditState {
   Status OpenLog(const Config& config, const Clock& clock);
   Status FoldIndex() EXCLUDES(index_mutex_);
   void KeepIndex();
+  void SetAnnouncer(AuditTasks* tasks) EXCLUDES(announcer_mutex_);
 
   const std::string folder_;
   const NoteSigner signer_;
@@ -81,9 +88,13 @@ class AuditState {
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Retention> retention_;
   std::unique_ptr<Erasure> erasure_;
+  std::unique_ptr<PayloadAccess> payloads_;
   std::unique_ptr<AuditIndex> index_;
   std::unique_ptr<AuditJoin> join_;
-  Mutex index_mutex_;  // one fold at a time
+  std::unique_ptr<AuditTasks> tasks_;
+  Mutex announcer_mutex_;
+  AuditTasks* announcer_ GUARDED_BY(announcer_mutex_) = nullptr;  // tasks_, while it may be asked
+  Mutex index_mutex_;                                             // one fold at a time
   Mutex stop_mutex_;
   std::condition_variable stop_;
   bool stopping_ GUARDED_BY(stop_mutex_) = false;

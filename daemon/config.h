@@ -120,6 +120,10 @@ struct Config {
     std::string spill_directory;  // "": there is none
     std::vector<std::string> best_effort_approved_by;
     std::vector<TenantAudit> tenants;
+    std::string witness_policy;  // a tlog-policy file; "": no witness is asked
+    int64_t retention_days = 0;
+    Duration key_backup_interval = std::chrono::hours(24);
+    std::string key_backup_directory;  // "": <state_directory>/backups
   } audit;
   // Where the daemon keeps what outlives it: audit log, payloads, keys, index.
   std::string state_directory = "/var/lib/inferd";

@@ -197,6 +197,22 @@ void VisitAudit(FieldVisitor& v, Config& c) {
          c.audit.wait_max,
          std::chrono::minutes(1),
          "A call whose record takes longer ends with reason AUDIT_UNAVAILABLE.");
+  v.String("witness_policy",
+           c.audit.witness_policy,
+           {.choices = {}, .check = {}, .required = false},
+           "A tlog-policy file: its witnesses that have a url are asked to cosign; empty: none.");
+  v.Integer("retention_days",
+            c.audit.retention_days,
+            {.min = 0, .max = 36500, .required = false},
+            "Payloads older than this are purged each day, held ones not; 183 at least; 0: never.");
+  v.Time("key_backup_interval",
+         c.audit.key_backup_interval,
+         hours(24 * 30),
+         "A copy of the key store is made this often, and goes after 30 days; 0s: none is made.");
+  v.String("key_backup_directory",
+           c.audit.key_backup_directory,
+           {.choices = {}, .check = {}, .required = false},
+           "Where the copies go: another disk, for choice; empty: state_directory/backups.");
   v.String(
       "spill_directory",
       c.audit.spill_directory,

@@ -11,7 +11,9 @@ keep "$bin/bench/grpc_overhead_bench"
 keep "$bin/bench/audit_ttft_bench"
 keep "$bin/bench/auth_timing_bench"
 keep "$bin/tests/integration/integration_test" '--gtest_filter=Audit.Canaries*'
-keep "$bin/governance/governance_test" '--gtest_filter=*ErasedSubjectIsRecoverable*'
+keep python3 tests/interop/audit_erasure_test.py --inferd "$bin/daemon/inferd" \
+  --inferctl "$bin/client/inferctl" --random-model "$bin/tests/support/inferd_random_model" \
+  --unit "$bin/governance/governance_test"
 keep "$bin/tests/invariance/inferd_invariance" --model "$model"
 keep "$bin/bench/inferd_engine_bench" plan
 keep "$bin/bench/inferd_engine_bench" prefix "$model"
