@@ -12,8 +12,9 @@
 
 namespace inferd {
 
-// A rule that is not in a slice has a scope that is false for the pair, and Cedar evaluates the
-// scope before the rest: the rule neither applies nor errs. Immutable, thread-safe.
+// Exact: a rule is in the slice if and only if both are in its scope. Cedar evaluates the scope
+// before the rest, so a rule outside of it neither applies nor errs; of those in it nobody asks the
+// scope of principal and action again. Immutable, thread-safe.
 class SliceIndex {
  public:
   SliceIndex(const PolicySet& set, const PolicyEntities& entities);

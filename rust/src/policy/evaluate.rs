@@ -145,7 +145,10 @@ fn evaluate(
         outcomes.push(match evaluator.interpret(condition, &no_slots) {
             Ok(value) if value == ast::Value::from(true) => SATISFIED,
             Ok(value) if value == ast::Value::from(false) => UNSATISFIED,
-            Ok(_) => return Err(Failure::internal("a condition that is not a Boolean")),
+            Ok(_) => {
+                add_line(messages, format!("{}: not a Boolean", set.policies[place as usize].id()));
+                ERRED
+            }
             Err(error) => {
                 add_line(messages, format!("{}: {error}", set.policies[place as usize].id()));
                 ERRED
