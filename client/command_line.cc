@@ -28,6 +28,7 @@ struct Parsed {
   KeysSignerCommand keys_signer;
   AuditCommand audit;
   QueueCommand queue;
+  PolicyCommand policy;
   bool no_headers = false;
   bool no_color = false;
   std::string output = "table";
@@ -314,6 +315,7 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   AddKeys(*app, parsed.keys_init, parsed.keys_signer);
   AddAuditCommands(*app, parsed.audit);
   AddQueueCommands(*app, parsed.queue);
+  AddPolicyCommands(*app, parsed.policy);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
   CLI::App* completion = app->add_subcommand(
       "completion",
@@ -411,6 +413,10 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
       RETURN_IF_ERROR(ChosenOf(*chosen));
     }
     return parsed.queue;
+  }
+  if (name == "policy") {
+    RETURN_IF_ERROR(NamePolicyCommand(*chosen, parsed.policy));
+    return parsed.policy;
   }
   if (name == "keys") {
     ASSIGN_OR_RETURN(const CLI::App* inner, ChosenOf(*chosen));

@@ -13,6 +13,7 @@
 #include "client/audit_command_line.h"
 #include "client/exit_code.h"
 #include "client/generation_client.h"
+#include "client/policy_command_line.h"
 #include "client/queue_commands.h"
 #include "client/terminal.h"
 
@@ -131,6 +132,7 @@ using Command = std::variant<GenerateCommand,
                              KeysSignerCommand,
                              AuditCommand,
                              QueueCommand,
+                             PolicyCommand,
                              VersionCommand,
                              CompletionCommand>;
 
