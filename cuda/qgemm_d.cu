@@ -26,8 +26,10 @@ __device__ bool ArrivesLast(uint32_t* ticket, uint32_t arrivals) {
 }
 
 template <uint32_t kFormatCode, int kTokenTiles, int kRowTiles, int kOwn>
-__global__ void __launch_bounds__(kCtaThreads, kTokenTiles <= 2 ? 2 : 0)
-    QgemmDKernel(const QgemmArgs args) {
+__global__ void __launch_bounds__(kCtaThreads,
+                                  kTokenTiles <= 2   ? 2
+                                  : kTokenTiles == 4 ? 1
+                                                     : 0) QgemmDKernel(const QgemmArgs args) {
   constexpr WeightFormat kFormat = FormatOf(kFormatCode);
   constexpr QgemmDShape kShape{.token_tiles = kTokenTiles, .row_tiles = kRowTiles, .own = kOwn};
   using Body = QgemmD<kFormat, kShape, DeviceWarp>;

@@ -85,11 +85,11 @@ class QgemmP {
   }
 
   // The block that was loaded, with its activations in `stage`; then loads `following` if it
-  // exists. Formats with minima have no registers left to hold two blocks at a time.
+  // exists. Formats with minima or groups of 16 have no registers to hold two blocks at a time.
   INFERD_HD void Multiply(const uint8_t* stage, int64_t following) {
     const uint8_t* x = stage + token_warp_ * kShape.token_tiles * kActivationBlockBytes;
     const bool more = following < NumBlocks(args_.k);
-    if constexpr (kFormat.HasMinimum()) {
+    if constexpr (kFormat.HasMinimum() || kFormat.group == 16) {
       MultiplyBlock<kFormat, kPrefillRowTiles, kShape.token_tiles>(
           warp_, next_.tile, x, kActivationBlockBytes, kShape.token_tiles - 1, sums_);
       if (more) {

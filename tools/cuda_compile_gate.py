@@ -7,7 +7,7 @@ Fails on a spill, local memory, too many registers or too much shared memory, a 
 instruction too many or too few in a main loop, and a main loop over its budget of instructions.
 Prints one line a kernel with --report. A result is kept in build/cuda-gate under a hash of the
 sources, the toolkit and this script: sources that have not changed are not compiled again. Exit
-status 77 without a toolkit: the test is then skipped.
+status 77 without a toolkit.
 """
 import argparse
 import concurrent.futures
