@@ -171,7 +171,6 @@ void AddModel(CLI::App& app, Parsed& parsed) {
                          Describe("Looks at models, loads and unloads them.",
                                   {"inferctl model list", "inferctl model inspect model.gguf"}));
   model->require_subcommand(0, 1);  // none: CommandOf says so
-  AddModelAdminCommands(*model, parsed.queue);
   CLI::App* inspect = model->add_subcommand(
       "inspect",
       Describe("Reads a model file, without a daemon: what it is and whether it can be served.",
@@ -183,6 +182,7 @@ void AddModel(CLI::App& app, Parsed& parsed) {
   CLI::App* get = model->add_subcommand(
       "get", Describe("Shows one served model.", {"inferctl model get smollm2 -o json"}));
   get->add_option("model", parsed.model_get.model, "name, name:version or digest")->required();
+  AddModelAdminCommands(*model, parsed.queue);
 }
 
 void AddText(CLI::App& app, Parsed& parsed) {

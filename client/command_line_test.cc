@@ -195,7 +195,7 @@ TEST_F(CommandLine, WrongUsageSaysWhatIsWrong) {
   ExpectUsage({"template"}, "required");
   ExpectUsage({"template", "--model-file", "a", "--template-file", "b"}, "--template-file");
   ExpectUsage({"tokenize", "--model-file", "a", "--model", "b"}, "--model");
-  ExpectUsage({"model"}, "a command is missing: inspect, list, get");
+  ExpectUsage({"model"}, "a command is missing: inspect, list, get, load, unload");
   ExpectUsage({"model", "inspect"}, "file");
   ExpectUsage({"bench", "--concurrency", "0"}, "--concurrency");
   ExpectUsage({"completion", "csh"}, "csh");
