@@ -53,8 +53,7 @@ class Service final : public RawService {
                                      grpc::ByteBuffer* response) override {
     return Answer<v1::GetModelRequest>(
         "GetModel", context, request, response, [this](const auto& r, CallScope& scope) {
-          scope.set_model(r.model());
-          return Get(r);
+          return Get(r, scope);
         });
   }
 
@@ -95,8 +94,9 @@ class Service final : public RawService {
     return response;
   }
 
-  StatusOr<v1::GetModelResponse> Get(const v1::GetModelRequest& request) const {
+  StatusOr<v1::GetModelResponse> Get(const v1::GetModelRequest& request, CallScope& scope) const {
     ASSIGN_OR_RETURN(const ModelDirectory::Entry entry, models_.Find(request.model()));
+    scope.set_model(entry.name);  // ours: what was asked for may be any text
     v1::GetModelResponse response;
     Fill(entry, response.mutable_model());
     return response;
