@@ -23,6 +23,14 @@ def run(binary, verb, first, seeds):
          "--first-only", "--no-shrink"], capture_output=True, text=True, check=False)
 
 
+def seeds_until_crash(binary, verb, first, seeds):
+    """A simulator that stops at a CHECK does not say where: at most twice as many as it ran."""
+    count = 1
+    while count < seeds - first + 1 and run(binary, verb, first, count).returncode == 0:
+        count *= 2
+    return min(count, seeds - first + 1)
+
+
 def caught_by(binary, clean, verb, seeds):
     """What caught the bug, or None."""
     first = 1
@@ -34,7 +42,9 @@ def caught_by(binary, clean, verb, seeds):
                 return f"`{match[2]}`, {verb} seed {seed}"
             first = seed + 1  # the scheduler as it is fails there, too
             continue
-        if done.returncode == 0 or run(clean, verb, first, seeds - first + 1).returncode < 0:
+        if done.returncode == 0:
+            return None
+        if run(clean, verb, first, seeds_until_crash(binary, verb, first, seeds)).returncode < 0:
             return None
         match = CHECK.search(done.stderr)
         return f"{match[0] if match else f'exit {done.returncode}'}, {verb}"
