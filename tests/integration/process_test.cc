@@ -179,7 +179,7 @@ TEST_F(ProcessTest, ConfigErrorsEndWithTheirPlaceAndCode) {
   EXPECT_THAT(missing.Log(), HasSubstr("none.yaml: error: "));
   Child open(folder_, {"--config", WriteConfig("0.0.0.0:0"), "--check-config"});
   EXPECT_EQ(open.Wait(), kExitConfig);
-  EXPECT_THAT(open.Log(), HasSubstr("callers are not identified yet"));
+  EXPECT_THAT(open.Log(), HasSubstr("other hosts reach"));
   Child good(folder_, {"--config", WriteConfig("127.0.0.1:0"), "--check-config"});
   EXPECT_EQ(good.Wait(), kExitOk);
   Child usage(folder_, {"--no-such-flag"});
