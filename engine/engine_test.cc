@@ -379,10 +379,10 @@ TEST_F(EngineTest, DrainRefusesNewRequestsAndFinishesOld) {
 TEST_F(EngineTest, ALostDeviceFailsEveryRequestAndRefusesMore) {
   EngineUnderTest test(Blocks(40));
   test.Load(*model_);
-  test.engine->Start();
   test.device.FailAfter(20);
   const StreamHandle first = test.Submit(AskOn(10, 500));
   const StreamHandle second = test.Submit(AskOn(20, 500));
+  test.engine->Start();
   for (const StreamHandle stream : {first, second}) {
     const StreamResult result = test.sink.WaitFor(stream);
     EXPECT_EQ(result.choices[0].finished->reason, FinishReason::kError);

@@ -76,7 +76,8 @@ TEST_F(TenantsTest, TheReportSaysWhoHasWhatAndWhoWaitsForWhom) {
   EXPECT_EQ(big->loads[0].prompt_tokens, 200u);
   EXPECT_GE(big->loads[0].output_tokens, 6u);
   EXPECT_TRUE(big->backlogged);
-  EXPECT_GE(big->service_units, 200u);
+  // Two prompts of 100 tokens, less a block of the second if the first was computed before.
+  EXPECT_GE(big->service_units, 136u);
   for (const StreamHandle stream : {first, second, third, fourth}) {
     test.engine->Cancel(stream);
     test.sink.WaitFor(stream);

@@ -35,7 +35,7 @@ for preset in "${presets[@]}"; do
       ;;
     tsan)
       tools/build.sh tsan tsan_tests
-      run tsan -L 'scheduler|engine|governance|daemon|integration'
+      run tsan -L 'scheduler|engine|governance|daemon|integration' -LE interop
       ;;
     *)
       echo "test: unknown preset $preset; dev, release or tsan" >&2
