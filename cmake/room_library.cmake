@@ -60,6 +60,8 @@ function(room_test name)
   if(INFERD_SANITIZE MATCHES thread)  # for the processes that a test starts, too
     set(environment ENVIRONMENT TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp)
   endif()
+  list(GET TEST_LABELS 0 kind)  # tests/CMakeLists.txt makes a target of some kinds
+  set_property(GLOBAL APPEND PROPERTY inferd_tests_${kind} ${name})
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS "${label}" TIMEOUT ${TEST_TIMEOUT} ${environment})
 endfunction()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds and runs every test: the dev preset (ASan, UBSan), the optimised build for tests with real
-# models and other people's clients, ThreadSanitizer for what has threads. Ends with one summary.
+# Builds and runs every test, each in the build that it is worth its time in: the dev preset (ASan,
+# UBSan); the optimised one for whole models, the mutation gate and other people's programs;
+# ThreadSanitizer for what has threads. Ends with one summary.
 # usage: tools/test.sh [dev|release|tsan ...]   (default: all three)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,11 +28,11 @@ for preset in "${presets[@]}"; do
   case $preset in
     dev)
       tools/build.sh dev
-      run dev -LE '^model|interop'
+      run dev -LE '^model|interop|invariance'
       ;;
     release)
-      tools/build.sh release
-      run release -L '^model|interop|golden|invariance'
+      tools/build.sh release release_tests
+      run release -L '^model|interop|golden|invariance|mutation'
       ;;
     tsan)
       tools/build.sh tsan tsan_tests

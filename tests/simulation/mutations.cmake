@@ -24,5 +24,5 @@ foreach(mutation ${mutations})
   add_test(NAME sim.mutation.${name}
            COMMAND Python3::Interpreter ${gate} --seeds 2000
                    --clean $<TARGET_FILE:inferd_sim> $<TARGET_FILE:${mutant}>)
-  set_tests_properties(sim.mutation.${name} PROPERTIES LABELS "unit.sim" TIMEOUT 300)
+  set_tests_properties(sim.mutation.${name} PROPERTIES LABELS "mutation.sim" TIMEOUT 300)
 endforeach()
