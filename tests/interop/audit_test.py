@@ -100,6 +100,10 @@ class Log:
         self.vkey_file = folder / "vkey"
         self.vkey_file.write_text(self.vkey + "\n", encoding="utf-8")
         self.shard = folder / "node" / "log" / self.origin.rsplit("/", 1)[1]
+        # The log adds leaves of its own, one where the disk is nearly full.
+        checkpoint = (self.shard / "checkpoint").read_text(encoding="utf-8")
+        self.size = int(checkpoint.split("\n")[1])
+        check(self.size >= LEAVES, f"a log of {self.size} leaves, {LEAVES} wanted")
 
 
 def with_changed_byte(path, call):
@@ -127,7 +131,7 @@ def judge_with_fsck(log):
         except subprocess.TimeoutExpired:
             return ""  # it tries again and again to read what is bad
     # Its exit status is 0 whatever it finds.
-    good = f"Successfully fsck'd log with size {LEAVES}"
+    good = f"Successfully fsck'd log with size {log.size}"
     said = call(timeout=120)
     check(good in said, f"fsck: {said[-500:]}")
     for name in ("checkpoint", "tile/entries/001", "tile/0/000"):
@@ -142,14 +146,14 @@ def judge_with_note(log):
         return run(program, log.vkey_file, log.shard / "checkpoint")
     done = call()
     check_equal(done.returncode, 0, f"sumdb/note: {done.stderr.decode()}")
-    check(done.stdout.decode().startswith(f"{log.origin}\n{LEAVES}\n"), "another text")
+    check(done.stdout.decode().startswith(f"{log.origin}\n{log.size}\n"), "another text")
     check(with_changed_byte(log.shard / "checkpoint", call).returncode != 0,
           "sumdb/note takes a changed checkpoint")
 
 
 def judge_with_tlog_tiles(log):
     program = tlog_tiles_path()
-    for index in (0, 255, 256, 511, LEAVES - 1):
+    for index in (0, 255, 256, 511, log.size - 1):
         leaf = run(program, "get-leaf", "--check", log.shard, index)
         check_equal(leaf.returncode, 0, f"tlog-tiles get-leaf: {leaf.stderr.decode()[-500:]}")
         proof = run(program, "gen-proof", log.shard, index)
