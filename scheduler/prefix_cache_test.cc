@@ -15,11 +15,12 @@ constexpr TimePoint kNow{};
 
 class PrefixCacheTest : public ::testing::Test {
  protected:
-  void Make(std::vector<StateGroup> groups, std::vector<int64_t> units) {
+  void Make(std::vector<StateGroup> groups, std::vector<int64_t> units, int32_t chunk_grid = 1) {
     scheduler_ = std::make_unique<Scheduler>(SchedulerOptions{.step_tokens_max = 256});
     model_ = *scheduler_->AddModel(
         {.geometry = {.groups = std::move(groups), .context_tokens_max = 8192, .vocab_size = 100},
-         .units = std::move(units)});
+         .units = std::move(units),
+         .chunk_grid = chunk_grid});
   }
   // `own` tokens of a prompt's end are this prompt's alone, named by `salt`.
   struct Ask {
@@ -99,6 +100,16 @@ TEST_F(PrefixCacheTest, HitsAreWholeBlocksAndLeaveATokenToCompute) {
   EXPECT_EQ(Run({.shared = 200, .own = 50, .salt = 2}), 192);
   EXPECT_EQ(scheduler_->stats().cache.hit_tokens, 256u + 192 + 192);
   EXPECT_EQ(scheduler_->stats().blocks_used, 0);
+}
+
+// The prompt of the second is that of the first and its answer (token 3): a next turn.
+TEST_F(PrefixCacheTest, AnswersAreFoundWhereBitsDoNotDependOnWhoComputedThem) {
+  for (const auto& [chunk_grid, found] : {std::pair(1, 256), std::pair(kBlockTokens, 128)}) {
+    Make({StateGroup{}}, {64}, chunk_grid);
+    Run({.shared = 130, .own = 0, .output = 200});
+    EXPECT_EQ(Run({.shared = 130, .own = 130, .salt = 3 - 10}), found) << chunk_grid;
+    EXPECT_EQ(Run({.shared = 130, .own = 130, .salt = 3 - 10}), 256) << "of its own prefill";
+  }
 }
 
 TEST_F(PrefixCacheTest, NobodyFindsAnothersPrompt) {

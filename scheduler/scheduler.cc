@@ -324,12 +324,20 @@ void Scheduler::Commit(uint64_t epoch, const StepResult& result) {
 
 void Scheduler::CommitRow(InFlight::Row& row, const RowResult& result) {
   Sequence& sequence = *row.sequence;
-  StateStore& store = LaneOf(sequence).store();
+  ModelLane& lane = LaneOf(sequence);
+  StateStore& store = lane.store();
   sequence.starts_in_flight_[0] = sequence.starts_in_flight_[1];
   --sequence.num_in_flight_;
   if (sequence.state_ != SequenceState::kFinished) {
     AppendTokens(row, result);
-    store.Publish(sequence, row.end, row.checkpoint);
+    // Where bits depend on how tokens were computed, others find what was prefilled alone (rule
+    // D3): behind the prompt it may have been decoded, or computed again in other chunks.
+    const int64_t end =
+        lane.spec().chunk_grid == 1 ? row.end : std::min(row.end, sequence.num_prompt_tokens());
+    store.Publish(sequence,
+                  end,
+                  end == row.end ? std::span<const BlockIndex>(row.checkpoint)
+                                 : std::span<const BlockIndex>());
   }
   store.GiveBackCheckpoint(row.checkpoint);
   if (sequence.state_ == SequenceState::kFinished) {
