@@ -29,7 +29,10 @@ QuotaCounter::QuotaCounter(QuotaLimit limit,
                            const QuotaRights& rights,
                            UtcDay day,
                            const QuotaNow& now)
-    : limit_(std::move(limit)), rights_(rights), kind_(KindOf(limit_.metric)) {
+    : kind_(KindOf(limit.metric)),
+      metric_(limit.metric),
+      limit_(std::move(limit)),
+      rights_(rights) {
   window_ = WindowOf(day);
   Replace(limit_, day, now);
 }
@@ -42,7 +45,7 @@ QuotaRight QuotaCounter::Whole(bool raised) const {
 }
 
 int64_t QuotaCounter::WindowOf(UtcDay day) const {
-  return kind_ != QuotaKind::kBudget ? 0 : IsMonthly(limit_.metric) ? MonthOf(day) : day;
+  return kind_ != QuotaKind::kBudget ? 0 : IsMonthly(metric_) ? MonthOf(day) : day;
 }
 
 void QuotaCounter::SetRight() {

@@ -49,6 +49,7 @@ QuotaReservation::QuotaReservation(QuotaReservation&& other) noexcept { *this = 
 QuotaReservation& QuotaReservation::operator=(QuotaReservation&& other) noexcept {
   // What this one held ends in `other`.
   std::swap(ledger_, other.ledger_);
+  std::swap(book_, other.book_);
   std::swap(open_, other.open_);
   std::swap(account_, other.account_);
   std::swap(upper_bound_, other.upper_bound_);
@@ -83,17 +84,26 @@ QuotaLedger::QuotaLedger(const QuotaLedgerOptions& options) : options_(options) 
 
 QuotaLedger::~QuotaLedger() { CHECK(num_open() == 0); }
 
-QuotaLedger::Stripe& QuotaLedger::StripeOf(const std::string& org) {
-  return stripes_[std::hash<std::string>{}(org) % kStripes];
-}
-
-QuotaBook& QuotaLedger::BookOf(Stripe& stripe, const std::string& org) {
+QuotaBook& QuotaLedger::BookOf(const std::string& org) {
+  Stripe& stripe = stripes_[std::hash<std::string>{}(org) % kStripes];
+  MutexLock lock(stripe.mutex);
   std::unique_ptr<QuotaBook>& book = stripe.books[org];
   if (book == nullptr) {
-    book = std::make_unique<QuotaBook>(org, options_.book);
-    book->RaiseDay(stripe.day);
+    book = std::make_unique<QuotaBook>(org, *options_.clock, options_.book);
+    book->RaiseDay(day_);
   }
   return *book;
+}
+
+std::vector<QuotaBook*> QuotaLedger::Books() const {
+  std::vector<QuotaBook*> books;
+  for (const Stripe& stripe : stripes_) {
+    MutexLock lock(stripe.mutex);
+    for (const auto& [org, book] : stripe.books) {
+      books.push_back(book.get());
+    }
+  }
+  return books;
 }
 
 Status QuotaLedger::SetLimits(std::vector<QuotaLimit> limits) {
@@ -106,97 +116,69 @@ Status QuotaLedger::SetLimits(std::vector<QuotaLimit> limits) {
     }
     by_org[limit.scope.org].push_back(std::move(limit));
   }
-  for (Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    for (const auto& [org, book] : stripe.books) {
-      if (!by_org.contains(org)) {
-        book->SetLimits({}, Now());
-      }
+  for (QuotaBook* book : Books()) {
+    if (!by_org.contains(book->org())) {
+      book->SetLimits({});
     }
   }
   for (auto& [org, of_org] : by_org) {
-    Stripe& stripe = StripeOf(org);
-    MutexLock lock(stripe.mutex);
-    BookOf(stripe, org).SetLimits(std::move(of_org), Now());
+    BookOf(org).SetLimits(std::move(of_org));
   }
   return OkStatus();
 }
 
 void QuotaLedger::RefreshRights() {
-  for (Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    for (const auto& [org, book] : stripe.books) {
-      book->RefreshRights(Now());
-    }
+  for (QuotaBook* book : Books()) {
+    book->RefreshRights();
   }
 }
 
 void QuotaLedger::Restore(const UsageByAccount& usage) {
-  UtcDay last = 0;
+  UtcDay last = day_;
   for (const auto& [account, use] : usage) {
     last = std::max(last, use.day);
   }
-  for (Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    stripe.day = last;
-    for (const auto& [org, book] : stripe.books) {
-      book->RaiseDay(last);
-    }
+  day_ = last;
+  for (QuotaBook* book : Books()) {
+    book->RaiseDay(last);
   }
   for (const auto& [account, use] : usage) {
-    Stripe& stripe = StripeOf(account.org);
-    MutexLock lock(stripe.mutex);
-    BookOf(stripe, account.org).Restore(account, use);
+    BookOf(account.org).Restore(account, use);
   }
 }
 
 QuotaDecision QuotaLedger::Reserve(const QuotaAccount& account, const QuotaAmounts& upper_bound) {
-  // What needs memory is done before the lock.
+  // What needs memory is done before the locks.
   constexpr size_t kUsualCharges = 16;
   const std::string text = account.Text();
   QuotaDecision decision;
   QuotaReservation reservation;
   reservation.open_ = std::make_unique<QuotaOpen>();
   reservation.open_->charges.reserve(kUsualCharges);
+  reservation.open_->wide_charges.reserve(kUsualCharges);
   reservation.account_ = account;
   reservation.upper_bound_ = Bounded(upper_bound);
-  {
-    Stripe& stripe = StripeOf(account.org);
-    MutexLock lock(stripe.mutex);
-    auto refusal = BookOf(stripe, account.org)
-                       .Reserve(account,
-                                text,
-                                reservation.upper_bound_,
-                                Now(),
-                                *reservation.open_,
-                                decision.notices);
-    if (refusal) {
-      decision.refusal = *std::move(refusal);
-    } else {
-      reservation.ledger_ = this;
-    }
-  }
-  if (reservation.ledger_ == nullptr) {
+  reservation.book_ = &BookOf(account.org);
+  auto refusal = reservation.book_->Reserve(
+      account, text, reservation.upper_bound_, *reservation.open_, decision.notices);
+  if (refusal) {
+    decision.refusal = *std::move(refusal);
     reservation.open_.reset();
     return decision;
   }
+  reservation.ledger_ = this;
   reservation.day_ = reservation.open_->day;
   decision.reservation = std::move(reservation);
   return decision;
 }
 
 QuotaRefusal QuotaLedger::Explain(const QuotaAccount& account, const QuotaAmounts& upper_bound) {
-  Stripe& stripe = StripeOf(account.org);
-  MutexLock lock(stripe.mutex);
-  return BookOf(stripe, account.org).Explain(account, Bounded(upper_bound), Now());
+  return BookOf(account.org).Explain(account, Bounded(upper_bound));
 }
 
 uint64_t QuotaLedger::Lease(QuotaReservation& reservation, uint64_t tokens) {
   const uint64_t left = reservation.upper_bound_.out - reservation.leased_;
-  Stripe& stripe = StripeOf(reservation.account_.org);
-  MutexLock lock(stripe.mutex);
-  QuotaBook& book = BookOf(stripe, reservation.account_.org);
-  return book.IsClosed(*reservation.open_, Now()) ? 0 : std::min(tokens, left);
+  return reservation.book_->IsClosed(*reservation.open_) ? 0 : std::min(tokens, left);
 }
 
 QuotaSettlement QuotaLedger::Settle(QuotaReservation& reservation, const QuotaActual& actual) {
@@ -209,33 +191,23 @@ QuotaSettlement QuotaLedger::Settle(QuotaReservation& reservation, const QuotaAc
                         .micro = std::min(actual.micro, reserved.micro)};
   settlement.overrun_tokens =
       actual.in - settlement.charged.in + actual.out - settlement.charged.out;
-  Stripe& stripe = StripeOf(reservation.account_.org);
-  MutexLock lock(stripe.mutex);
-  BookOf(stripe, reservation.account_.org)
-      .End(*reservation.open_, settlement.charged, actual.cached, Now());
-  stripe.overrun_tokens += settlement.overrun_tokens;
+  reservation.book_->End(*reservation.open_, settlement.charged, actual.cached);
+  overrun_tokens_ += settlement.overrun_tokens;
   return settlement;
 }
 
 void QuotaLedger::Cancel(QuotaReservation& reservation) {
-  Stripe& stripe = StripeOf(reservation.account_.org);
-  MutexLock lock(stripe.mutex);
-  BookOf(stripe, reservation.account_.org).Undo(*reservation.open_, Now());
+  reservation.book_->Undo(*reservation.open_);
 }
 
 std::vector<QuotaState> QuotaLedger::Show(const QuotaAccount& account) {
-  Stripe& stripe = StripeOf(account.org);
-  MutexLock lock(stripe.mutex);
-  return BookOf(stripe, account.org).Show(account, Now());
+  return BookOf(account.org).Show(account);
 }
 
 UsageByAccount QuotaLedger::CurrentUsage() const {
   UsageByAccount usage;
-  for (const Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    for (const auto& [org, book] : stripe.books) {
-      book->AppendUsage(usage);
-    }
+  for (const QuotaBook* book : Books()) {
+    book->AppendUsage(usage);
   }
   return usage;
 }
@@ -265,33 +237,20 @@ LedgerCheck QuotaLedger::Check(const UsageByAccount& log) {
       check.difference += theirs.num_ended - std::min(theirs.num_ended, ours.num_ended);
     }
   }
-  for (Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    for (const auto& [org, book] : stripe.books) {
-      check.difference += book->BudgetDifference(Now());
-    }
+  for (QuotaBook* book : Books()) {
+    check.difference += book->BudgetDifference();
   }
   return check;
 }
 
 size_t QuotaLedger::num_open() const {
   size_t open = 0;
-  for (const Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    for (const auto& [org, book] : stripe.books) {
-      open += book->num_open();
-    }
+  for (const QuotaBook* book : Books()) {
+    open += book->num_open();
   }
   return open;
 }
 
-uint64_t QuotaLedger::overrun_tokens() const {
-  uint64_t tokens = 0;
-  for (const Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    tokens += stripe.overrun_tokens;
-  }
-  return tokens;
-}
+uint64_t QuotaLedger::overrun_tokens() const { return overrun_tokens_; }
 
 }  // namespace inferd

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -69,6 +70,7 @@ class QuotaReservation {
  private:
   friend class QuotaLedger;
   QuotaLedger* ledger_ = nullptr;
+  QuotaBook* book_ = nullptr;
   std::unique_ptr<QuotaOpen> open_;
   QuotaAccount account_;
   QuotaAmounts upper_bound_;
@@ -96,8 +98,8 @@ struct QuotaLedgerOptions {
   QuotaBookOptions book{};  // of each org
 };
 
-// Thread-safe; no call waits for anything but a lock that is held for microseconds. One lock an
-// org, in stripes.
+// Thread-safe; no call waits for anything but locks that are held for about a microsecond: a
+// tenant's, and one that its org's requests share. SetLimits takes all of an org's.
 class QuotaLedger {
  public:
   explicit QuotaLedger(const QuotaLedgerOptions& options = {});
@@ -135,19 +137,19 @@ class QuotaLedger {
   static constexpr size_t kStripes = 64;
   struct alignas(64) Stripe {
     mutable Mutex mutex;
+    // Once made, a book stays.
     std::unordered_map<std::string, std::unique_ptr<QuotaBook>> books GUARDED_BY(mutex);
-    UtcDay day GUARDED_BY(mutex) = 0;
-    uint64_t overrun_tokens GUARDED_BY(mutex) = 0;
   };
 
-  QuotaNow Now() const { return {options_.clock->Now(), options_.clock->WallNow()}; }
-  Stripe& StripeOf(const std::string& org);
-  QuotaBook& BookOf(Stripe& stripe, const std::string& org) REQUIRES(stripe.mutex);
+  QuotaBook& BookOf(const std::string& org);
+  std::vector<QuotaBook*> Books() const;
   uint64_t Lease(QuotaReservation& reservation, uint64_t tokens);
   QuotaSettlement Settle(QuotaReservation& reservation, const QuotaActual& actual);
   void Cancel(QuotaReservation& reservation);
 
   const QuotaLedgerOptions options_;
+  std::atomic<UtcDay> day_{0};  // the last one of Restore
+  std::atomic<uint64_t> overrun_tokens_{0};
   std::array<Stripe, kStripes> stripes_;
 };
 
