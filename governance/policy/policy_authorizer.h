@@ -29,7 +29,8 @@ class PolicyAuthorizer {
                                                           const Options& options);
 
   // kInvalidArgument if the request does not fit the schema (that is not a deny: nothing was
-  // decided; the caller must refuse), kInternal if Cedar failed. Never quotes the context.
+  // decided; the caller must refuse), kInternal if Cedar failed. Never quotes the context. Values
+  // that no rule mentions are not read, so they are not checked either.
   StatusOr<SharedPolicyDecision> Decide(const PolicyRequest& request) const;
 
   // The same by Cedar's own authorizer over the whole set and without the cache: the reference for

@@ -68,6 +68,10 @@ typedef enum RustPolicyKind {
   kRustPolicyIp = 3,        // text: an address or a range
   kRustPolicyDecimal = 4,   // text: 12.3456
   kRustPolicyDatetime = 5,  // text: 2026-01-31T23:59:59Z
+  // A value of these types that no policy of the set mentions: text is not read.
+  kRustPolicyUnreadIp = 6,
+  kRustPolicyUnreadDecimal = 7,
+  kRustPolicyUnreadDatetime = 8,
 } RustPolicyKind;
 
 // An attribute of the request's context.

@@ -22,6 +22,10 @@ pub enum RustPolicyKind {
     Ip = 3,
     Decimal = 4,
     Datetime = 5,
+    // Of these types, and no policy reads the value.
+    UnreadIp = 6,
+    UnreadDecimal = 7,
+    UnreadDatetime = 8,
 }
 
 #[repr(C)]
@@ -50,6 +54,12 @@ static IP: LazyLock<ast::Name> = LazyLock::new(|| name("ip"));
 static DECIMAL: LazyLock<ast::Name> = LazyLock::new(|| name("decimal"));
 static DATETIME: LazyLock<ast::Name> = LazyLock::new(|| name("datetime"));
 
+// What stands for a value that nobody reads: reading text takes longer than a rule.
+static SOME_IP: LazyLock<Option<ast::Value>> = LazyLock::new(|| extension(&IP, "0.0.0.0"));
+static SOME_DECIMAL: LazyLock<Option<ast::Value>> = LazyLock::new(|| extension(&DECIMAL, "0.0"));
+static SOME_DATETIME: LazyLock<Option<ast::Value>> =
+    LazyLock::new(|| extension(&DATETIME, "1970-01-01"));
+
 fn name(text: &str) -> ast::Name {
     ast::Name::parse_unqualified_name(text).expect("a name of the language")
 }
@@ -73,6 +83,9 @@ unsafe fn value(attribute: &RustPolicyAttribute) -> Result<ast::Value, Failure> 
         RustPolicyKind::Ip => extension(&IP, text()?),
         RustPolicyKind::Decimal => extension(&DECIMAL, text()?),
         RustPolicyKind::Datetime => extension(&DATETIME, text()?),
+        RustPolicyKind::UnreadIp => SOME_IP.clone(),
+        RustPolicyKind::UnreadDecimal => SOME_DECIMAL.clone(),
+        RustPolicyKind::UnreadDatetime => SOME_DATETIME.clone(),
     };
     // What the crate says would quote the value.
     value.ok_or_else(|| Failure::invalid("an attribute of the context is not what its kind says"))
