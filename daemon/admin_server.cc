@@ -127,7 +127,7 @@ AdminServer::PerUid* AdminServer::ServerFor(uint32_t uid) {
     return nullptr;
   }
   auto per_uid = std::make_unique<PerUid>();
-  per_uid->services = make_services_(absl::StrFormat("uid:%d", uid));
+  per_uid->services = make_services_(uid);
   grpc::ServerBuilder builder;
   for (const auto& service : per_uid->services) {
     builder.RegisterService(service.get());

@@ -24,9 +24,8 @@ inline constexpr size_t kAdminUidsMax = 64;
 // The socket has mode 0660: its folder and group say who may connect.
 class AdminServer {
  public:
-  // The services of one actor ("uid:1000"), made when it first connects.
-  using MakeServices =
-      std::function<std::vector<std::unique_ptr<grpc::Service>>(const std::string& actor)>;
+  // The services of one peer, made when it first connects.
+  using MakeServices = std::function<std::vector<std::unique_ptr<grpc::Service>>(uint32_t uid)>;
 
   // Binds `path`, taking the place of a socket that nobody listens on. What the services use
   // outlives it.

@@ -4,8 +4,8 @@
 
 #include <vector>
 
+#include "daemon/admin_call.h"
 #include "daemon/admin_payload.h"
-#include "daemon/error_map.h"
 #include "governance/audit/canonical_json.h"
 #include "governance/vault_text.h"
 #include "governance/verify/proof_file.h"
@@ -72,167 +72,184 @@ void Fill(const ErasureRecord& record, v1::Erasure* out) {
   out->set_refusal(record.refusal);
 }
 
-// Errors of the admin plane are shown as they are: administrators may know what rooms say.
-grpc::Status Wire(const Status& status) {
-  return status.ok() ? grpc::Status::OK
-                     : grpc::Status(static_cast<grpc::StatusCode>(status.code()),
-                                    std::string(Message(status)));
-}
-
 class Service final : public v1::AuditService::Service {
  public:
-  Service(AuditState& state, const std::string& actor_id)
-      : state_(state), actor_{.kind = "human", .id = actor_id, .authn = "peercred"} {}
+  Service(AuditState& state, const CallGate& gate) : state_(state), gate_(gate) {}
 
-  grpc::Status GetLog(grpc::ServerContext*,
+  grpc::Status GetLog(grpc::ServerContext* context,
                       const v1::GetLogRequest*,
                       v1::GetLogResponse* response) override {
-    return Wire(FillLog(response));
+    return Run("AuditService/GetLog", context, [&](const ActorFacts&) -> Status {
+      return FillLog(response);
+    });
   }
 
-  grpc::Status SearchLeaves(grpc::ServerContext*,
+  grpc::Status SearchLeaves(grpc::ServerContext* context,
                             const v1::SearchLeavesRequest* request,
                             v1::SearchLeavesResponse* response) override {
-    return Wire(Search(*request, response));
+    return Run("AuditService/SearchLeaves", context, [&](const ActorFacts& actor) -> Status {
+      return Search(actor, *request, response);
+    });
   }
 
-  grpc::Status GetLeaf(grpc::ServerContext*,
+  grpc::Status GetLeaf(grpc::ServerContext* context,
                        const v1::GetLeafRequest* request,
                        v1::GetLeafResponse* response) override {
-    return Wire(ReadLeaf(*request, response));
+    return Run("AuditService/GetLeaf", context, [&](const ActorFacts& actor) -> Status {
+      return ReadLeaf(actor, *request, response);
+    });
   }
 
-  grpc::Status GetReport(grpc::ServerContext*,
+  grpc::Status GetReport(grpc::ServerContext* context,
                          const v1::GetReportRequest* request,
                          v1::GetReportResponse* response) override {
-    return Wire(Report(*request, response));
+    return Run("AuditService/GetReport", context, [&](const ActorFacts& actor) -> Status {
+      return Report(actor, *request, response);
+    });
   }
 
-  grpc::Status BeginExport(grpc::ServerContext*,
+  grpc::Status BeginExport(grpc::ServerContext* context,
                            const v1::BeginExportRequest*,
                            v1::BeginExportResponse* response) override {
-    const Status recorded = RecordReview(LeafType::kReviewExported, "log", "", "");
-    return Wire(recorded.ok() ? FillLog(response->mutable_log()) : recorded);
+    return Run("AuditService/BeginExport", context, [&](const ActorFacts& actor) -> Status {
+      RETURN_IF_ERROR(RecordReview(actor, LeafType::kReviewExported, "log", "", ""));
+      return FillLog(response->mutable_log());
+    });
   }
 
-  grpc::Status SetHold(grpc::ServerContext*,
+  grpc::Status SetHold(grpc::ServerContext* context,
                        const v1::SetHoldRequest* request,
                        v1::SetHoldResponse* response) override {
-    return Wire(MakeHold(*request, response));
+    return Run("AuditService/SetHold", context, [&](const ActorFacts& actor) -> Status {
+      return MakeHold(actor, *request, response);
+    });
   }
 
-  grpc::Status ReleaseHold(grpc::ServerContext*,
+  grpc::Status ReleaseHold(grpc::ServerContext* context,
                            const v1::ReleaseHoldRequest* request,
                            v1::ReleaseHoldResponse* response) override {
-    const auto hold = state_.retention().ReleaseHold(actor_, request->id());
-    if (hold.ok()) {
-      Fill(*hold, response->mutable_hold());
-    }
-    return Wire(hold.status());
+    return Run("AuditService/ReleaseHold", context, [&](const ActorFacts& actor) -> Status {
+      ASSIGN_OR_RETURN(const Hold hold, state_.retention().ReleaseHold(actor, request->id()));
+      Fill(hold, response->mutable_hold());
+      return OkStatus();
+    });
   }
 
-  grpc::Status ListHolds(grpc::ServerContext*,
+  grpc::Status ListHolds(grpc::ServerContext* context,
                          const v1::ListHoldsRequest*,
                          v1::ListHoldsResponse* response) override {
-    const auto holds = state_.retention().ListHolds();
-    if (holds.ok()) {
-      for (const Hold& hold : *holds) {
+    return Run("AuditService/ListHolds", context, [&](const ActorFacts&) -> Status {
+      ASSIGN_OR_RETURN(const auto holds, state_.retention().ListHolds());
+      for (const Hold& hold : holds) {
         Fill(hold, response->add_holds());
       }
-    }
-    return Wire(holds.status());
+      return OkStatus();
+    });
   }
 
-  grpc::Status RequestErasure(grpc::ServerContext*,
+  grpc::Status RequestErasure(grpc::ServerContext* context,
                               const v1::RequestErasureRequest* request,
                               v1::RequestErasureResponse* response) override {
-    const SubjectRef subject{.tenant = request->tenant(),
-                             .subject = state_.SubjectOf(request->tenant(), request->end_user())};
-    const auto record = state_.erasure().Request(actor_, subject, request->basis());
-    if (record.ok()) {
-      Fill(*record, response->mutable_erasure());
-    }
-    return Wire(record.status());
+    return Run("AuditService/RequestErasure", context, [&](const ActorFacts& actor) -> Status {
+      const SubjectRef subject{.tenant = request->tenant(),
+                               .subject = state_.SubjectOf(request->tenant(), request->end_user())};
+      ASSIGN_OR_RETURN(const ErasureRecord record,
+                       state_.erasure().Request(actor, subject, request->basis()));
+      Fill(record, response->mutable_erasure());
+      return OkStatus();
+    });
   }
 
-  grpc::Status ApproveErasure(grpc::ServerContext*,
+  grpc::Status ApproveErasure(grpc::ServerContext* context,
                               const v1::ApproveErasureRequest* request,
                               v1::ApproveErasureResponse* response) override {
-    const auto record = state_.erasure().Approve(actor_, request->id());
-    if (record.ok()) {
-      Fill(*record, response->mutable_erasure());
-    }
-    return Wire(record.status());
+    return Run("AuditService/ApproveErasure", context, [&](const ActorFacts& actor) -> Status {
+      ASSIGN_OR_RETURN(const ErasureRecord record, state_.erasure().Approve(actor, request->id()));
+      Fill(record, response->mutable_erasure());
+      return OkStatus();
+    });
   }
 
-  grpc::Status ListErasures(grpc::ServerContext*,
+  grpc::Status ListErasures(grpc::ServerContext* context,
                             const v1::ListErasuresRequest*,
                             v1::ListErasuresResponse* response) override {
-    const auto records = state_.erasure().List();
-    if (records.ok()) {
-      for (const ErasureRecord& record : *records) {
+    return Run("AuditService/ListErasures", context, [&](const ActorFacts&) -> Status {
+      ASSIGN_OR_RETURN(const auto records, state_.erasure().List());
+      for (const ErasureRecord& record : records) {
         Fill(record, response->add_erasures());
       }
-    }
-    return Wire(records.status());
+      return OkStatus();
+    });
   }
 
-  grpc::Status ListWitnesses(grpc::ServerContext*,
+  grpc::Status ListWitnesses(grpc::ServerContext* context,
                              const v1::ListWitnessesRequest*,
                              v1::ListWitnessesResponse* response) override {
-    FillWitnesses(state_, *response);
-    return grpc::Status::OK;
+    return Run("AuditService/ListWitnesses", context, [&](const ActorFacts&) -> Status {
+      FillWitnesses(state_, *response);
+      return OkStatus();
+    });
   }
 
-  grpc::Status RequestPayload(grpc::ServerContext*,
+  grpc::Status RequestPayload(grpc::ServerContext* context,
                               const v1::RequestPayloadRequest* request,
                               v1::RequestPayloadResponse* response) override {
-    const auto view =
-        state_.payloads().Request(actor_, request->tenant(), request->rid(), request->basis());
-    if (view.ok()) {
-      Fill(*view, *response->mutable_view());
-    }
-    return Wire(view.status());
+    return Run("AuditService/RequestPayload", context, [&](const ActorFacts& actor) -> Status {
+      ASSIGN_OR_RETURN(
+          const PayloadView view,
+          state_.payloads().Request(actor, request->tenant(), request->rid(), request->basis()));
+      Fill(view, *response->mutable_view());
+      return OkStatus();
+    });
   }
 
-  grpc::Status ApprovePayload(grpc::ServerContext*,
+  grpc::Status ApprovePayload(grpc::ServerContext* context,
                               const v1::ApprovePayloadRequest* request,
                               v1::ApprovePayloadResponse* response) override {
-    const auto view = state_.payloads().Approve(actor_, request->id());
-    if (view.ok()) {
-      Fill(*view, *response->mutable_view());
-    }
-    return Wire(view.status());
+    return Run("AuditService/ApprovePayload", context, [&](const ActorFacts& actor) -> Status {
+      ASSIGN_OR_RETURN(const PayloadView view, state_.payloads().Approve(actor, request->id()));
+      Fill(view, *response->mutable_view());
+      return OkStatus();
+    });
   }
 
-  grpc::Status OpenPayload(grpc::ServerContext*,
+  grpc::Status OpenPayload(grpc::ServerContext* context,
                            const v1::OpenPayloadRequest* request,
                            v1::OpenPayloadResponse* response) override {
-    return Wire(inferd::OpenPayload(state_, actor_, request->id(), *response));
+    return Run("AuditService/OpenPayload", context, [&](const ActorFacts& actor) -> Status {
+      return inferd::OpenPayload(state_, actor, request->id(), *response);
+    });
   }
 
-  grpc::Status ListPayloads(grpc::ServerContext*,
+  grpc::Status ListPayloads(grpc::ServerContext* context,
                             const v1::ListPayloadsRequest*,
                             v1::ListPayloadsResponse* response) override {
-    const auto views = state_.payloads().List();
-    if (views.ok()) {
-      for (const PayloadView& view : *views) {
+    return Run("AuditService/ListPayloads", context, [&](const ActorFacts&) -> Status {
+      ASSIGN_OR_RETURN(const auto views, state_.payloads().List());
+      for (const PayloadView& view : views) {
         Fill(view, *response->add_views());
       }
-    }
-    return Wire(views.status());
+      return OkStatus();
+    });
   }
 
  private:
+  template <typename Work>
+  grpc::Status Run(std::string_view method, grpc::ServerContext* context, Work work) {
+    return AdminCall(
+        gate_, method, *context, [&](const Caller& caller) { return work(caller.actor); });
+  }
+
   // A read of the log is an act of its own. What was searched for stays out of the leaf.
-  Status RecordReview(LeafType type,
+  Status RecordReview(const ActorFacts& actor,
+                      LeafType type,
                       const std::string& what,
                       const std::string& tenant,
                       const std::string& place) {
     LeafDraft draft;
     draft.type = type;
     draft.tenant = TenantId(std::string(kLogTenant));
-    draft.actor = actor_;
+    draft.actor = actor;
     draft.detail["what"] = what;
     if (!tenant.empty() && CheckReference(tenant, "a tenant").ok()) {
       draft.detail["of_tenant"] = tenant;
@@ -280,7 +297,9 @@ class Service final : public v1::AuditService::Service {
     return query;
   }
 
-  Status Search(const v1::SearchLeavesRequest& request, v1::SearchLeavesResponse* response) {
+  Status Search(const ActorFacts& actor,
+                const v1::SearchLeavesRequest& request,
+                v1::SearchLeavesResponse* response) {
     ASSIGN_OR_RETURN(IndexQuery query, ToQuery(request.filter()));
     query.oldest_first = request.oldest_first();
     query.rows_max = request.page_size() == 0 ? 100 : request.page_size();
@@ -290,7 +309,7 @@ class Service final : public v1::AuditService::Service {
     } else {
       // Once for all pages of a search.
       RETURN_IF_ERROR(
-          RecordReview(LeafType::kReviewOpened, "search", request.filter().tenant(), ""));
+          RecordReview(actor, LeafType::kReviewOpened, "search", request.filter().tenant(), ""));
     }
     RETURN_IF_ERROR(state_.CatchUp());
     ASSIGN_OR_RETURN(const auto rows, state_.index().Search(query));
@@ -300,7 +319,9 @@ class Service final : public v1::AuditService::Service {
     return OkStatus();
   }
 
-  Status ReadLeaf(const v1::GetLeafRequest& request, v1::GetLeafResponse* response) {
+  Status ReadLeaf(const ActorFacts& actor,
+                  const v1::GetLeafRequest& request,
+                  v1::GetLeafResponse* response) {
     RETURN_IF_ERROR(state_.log().Flush());
     ASSIGN_OR_RETURN(const auto shards, state_.Shards());
     const std::string& origin = request.place().origin();
@@ -309,8 +330,11 @@ class Service final : public v1::AuditService::Service {
       if (shard->origin() != origin && !(origin.empty() && shard == shards.back())) {
         continue;
       }
-      RETURN_IF_ERROR(RecordReview(
-          LeafType::kReviewOpened, "leaf", "", absl::StrFormat("%s/%d", shard->origin(), index)));
+      RETURN_IF_ERROR(RecordReview(actor,
+                                   LeafType::kReviewOpened,
+                                   "leaf",
+                                   "",
+                                   absl::StrFormat("%s/%d", shard->origin(), index)));
       ASSIGN_OR_RETURN(const std::string leaf, shard->Read(index));
       ASSIGN_OR_RETURN(const TlogProof proof, ProveLeaf(*shard, index));
       response->set_leaf(leaf);
@@ -321,12 +345,14 @@ class Service final : public v1::AuditService::Service {
     return ErrorF(StatusCode::kNotFound, "no shard of that origin; `inferctl audit log` names it");
   }
 
-  Status Report(const v1::GetReportRequest& request, v1::GetReportResponse* response) {
+  Status Report(const ActorFacts& actor,
+                const v1::GetReportRequest& request,
+                v1::GetReportResponse* response) {
     IndexQuery query;
     query.tenant = request.tenant();
     ASSIGN_OR_RETURN(query.from, OptionalTime(request.from()));
     ASSIGN_OR_RETURN(query.to, OptionalTime(request.to()));
-    RETURN_IF_ERROR(RecordReview(LeafType::kReviewExported, "report", request.tenant(), ""));
+    RETURN_IF_ERROR(RecordReview(actor, LeafType::kReviewExported, "report", request.tenant(), ""));
     RETURN_IF_ERROR(state_.CatchUp());
     ASSIGN_OR_RETURN(const auto uses, state_.index().Usage(query));
     for (const UsageRow& use : uses) {
@@ -360,7 +386,9 @@ class Service final : public v1::AuditService::Service {
     return OkStatus();
   }
 
-  Status MakeHold(const v1::SetHoldRequest& request, v1::SetHoldResponse* response) {
+  Status MakeHold(const ActorFacts& actor,
+                  const v1::SetHoldRequest& request,
+                  v1::SetHoldResponse* response) {
     HoldScope scope{.tenant = request.tenant()};
     if (!request.end_user().empty()) {
       scope.subject = state_.SubjectOf(request.tenant(), request.end_user());
@@ -368,19 +396,19 @@ class Service final : public v1::AuditService::Service {
     ASSIGN_OR_RETURN(scope.from, OptionalTime(request.from()));
     ASSIGN_OR_RETURN(scope.to, OptionalTime(request.to()));
     scope.rids.assign(request.rids().begin(), request.rids().end());
-    ASSIGN_OR_RETURN(const Hold hold, state_.retention().SetHold(actor_, scope, request.basis()));
+    ASSIGN_OR_RETURN(const Hold hold, state_.retention().SetHold(actor, scope, request.basis()));
     Fill(hold, response->mutable_hold());
     return OkStatus();
   }
 
   AuditState& state_;
-  const ActorFacts actor_;
+  const CallGate gate_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeAuditService(AuditState& state, const std::string& actor_id) {
-  return std::make_unique<Service>(state, actor_id);
+std::unique_ptr<grpc::Service> MakeAuditService(AuditState& state, const CallGate& gate) {
+  return std::make_unique<Service>(state, gate);
 }
 
 }  // namespace inferd

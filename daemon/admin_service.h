@@ -1,10 +1,10 @@
-// The AuditService of inferd.v1, for one actor: the peer of one admin connection.
+// The AuditService of inferd.v1.
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "daemon/audit_state.h"
+#include "daemon/call_gate.h"
 
 namespace grpc {
 class Service;
@@ -14,6 +14,6 @@ namespace inferd {
 
 // Calls block on the log and on the disk: for a server with threads of its own. `state` outlives
 // it.
-std::unique_ptr<grpc::Service> MakeAuditService(AuditState& state, const std::string& actor_id);
+std::unique_ptr<grpc::Service> MakeAuditService(AuditState& state, const CallGate& gate);
 
 }  // namespace inferd

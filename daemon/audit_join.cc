@@ -25,11 +25,6 @@ uint64_t Micros(Duration duration) {
   return static_cast<uint64_t>(std::max<int64_t>(micros, 0));
 }
 
-ActorFacts ActorOf(const TenantId& tenant) {
-  // Until callers are identified, the tenant is all that is known of them.
-  return {.kind = "workload", .id = tenant.value(), .authn = "none"};
-}
-
 SamplingFacts SamplingOf(const GenerationRequest& request, const CallRecord& record) {
   const SamplingParams& in = request.sampling;
   SamplingFacts out;
@@ -103,7 +98,7 @@ AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,
                                 const PreparedGeneration& prepared,
                                 std::string_view end_user) const {
   const CallFacts& facts = prepared.facts;
-  const TenantId tenant = CallScope::Tenant();
+  const TenantId& tenant = call.scope.caller().tenant;
   const AuditRule rule = RuleFor(tenant.value());
   CallRecord& record = call.record;
   record.on = true;
@@ -121,7 +116,7 @@ AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,
   draft.rid = RequestId(call.scope.rid());
   draft.mode = record.mode;
   draft.level = record.level;
-  draft.actor = ActorOf(tenant);
+  draft.actor = call.scope.caller().actor;
   draft.subj = record.subject.subject;
   draft.src = call.scope.peer();
   draft.model = record.model;
@@ -192,7 +187,7 @@ LeafDraft AuditJoin::EndDraft(const GenerationCall& call, const CallOutcome& out
   draft.rid = RequestId(call.scope.rid());
   draft.mode = record.mode;
   draft.level = record.level;
-  draft.actor = ActorOf(draft.tenant);
+  draft.actor = call.scope.caller().actor;
   draft.subj = record.subject.subject;
   draft.model = record.model;
   draft.admitted = outcome.admitted;
@@ -267,19 +262,41 @@ void AuditJoin::Run() {
 }
 
 void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
-  const TenantId tenant = CallScope::Tenant();
+  if (!call.scope.admission().ok()) {
+    return;  // the gate has recorded it
+  }
+  const TenantId& tenant = call.scope.caller().tenant;
   LeafDraft draft;
   draft.type = LeafType::kInferenceDenied;
   draft.tenant = tenant;
   draft.rid = RequestId(call.scope.rid());
   draft.mode = RuleFor(tenant.value()).mode;
-  draft.actor = ActorOf(tenant);
+  draft.actor = call.scope.caller().actor;
   draft.src = call.scope.peer();
   if (!call.scope.model().empty()) {
     draft.model = ModelFacts{.ref = call.scope.model()};
   }
   draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(status.code()),
                                .err = std::string(Name(ReasonOf(status)))};
+  log_.Append(std::move(draft), [](const auto&) {});
+}
+
+void AuditJoin::Refused(const CallScope& scope, const Caller* caller, const Status& why) {
+  const bool of_tenant = caller != nullptr && !caller->tenant.value().empty();
+  LeafDraft draft;
+  draft.type = caller == nullptr ? LeafType::kAuthnFailed
+               : of_tenant       ? LeafType::kInferenceDenied
+                                 : LeafType::kAdminAction;
+  draft.tenant = of_tenant ? caller->tenant : TenantId(std::string(kLogTenant));
+  draft.rid = RequestId(scope.rid());
+  draft.mode = of_tenant ? RuleFor(caller->tenant.value()).mode : AuditMode::kStrict;
+  if (caller != nullptr) {
+    draft.actor = caller->actor;
+  }
+  draft.src = scope.peer();
+  draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(why.code()),
+                               .err = std::string(Name(ReasonOf(why)))};
+  draft.detail["method"] = std::string(scope.method());
   log_.Append(std::move(draft), [](const auto&) {});
 }
 

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/thread_annotations.h"
+#include "daemon/call_gate.h"
 #include "daemon/generation_call.h"
 #include "daemon/generation_request.h"
 #include "governance/audit/audit_log.h"
@@ -59,7 +60,7 @@ class CallAudit {
 };
 
 // Thread-safe. The log and the vault outlive it.
-class AuditJoin final : public CallAudit {
+class AuditJoin final : public CallAudit, public RefusalRecorder {
  public:
   using Deliver = std::function<void(CallPtr, AuditStage, StatusOr<AuditReceipt>)>;
   struct Options {
@@ -85,6 +86,8 @@ class AuditJoin final : public CallAudit {
 
   void End(const CallPtr& call, CallOutcome outcome) override EXCLUDES(jobs_mutex_);
   void Deny(const GenerationCall& call, const Status& status) override;
+  // An authn.failed leaf if nobody knows who it was, else one of the refused act.
+  void Refused(const CallScope& scope, const Caller* caller, const Status& why) override;
 
  private:
   AuditRule RuleFor(const std::string& tenant) const;

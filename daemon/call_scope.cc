@@ -6,12 +6,17 @@
 
 namespace inferd {
 
-CallScope::CallScope(const Clock& clock, std::string_view method, std::string peer)
+CallScope::CallScope(const Clock& clock,
+                     std::string_view method,
+                     std::string peer,
+                     StatusOr<Caller> caller)
     : clock_(clock),
       method_(method),
       peer_(std::move(peer)),
+      caller_(std::move(caller)),
       start_(clock.Now()),
-      rid_(NewUlid(clock.WallNow())) {}
+      rid_(NewUlid(clock.WallNow())),
+      request_id_(rid_) {}
 
 void CallScope::SetRequestId(std::string_view wanted) {
   request_id_ = wanted.empty() ? rid_ : std::string(wanted);
@@ -25,10 +30,11 @@ void CallScope::End(const Status& status) {
       {{"method", std::string(method_)},
        {"rid", rid_},
        {"peer", peer_},
-       {"tenant", Tenant().value()},
+       {"tenant", caller_.ok() ? caller_->tenant.value() : std::string()},
+       {"caller", caller_.ok() ? caller_->actor.id : std::string()},
        {"model", model_},
        {"code", absl::StatusCodeToString(status.code())},
-       {"reason", status.ok() ? std::string() : std::string(Name(ReasonOf(status)))},
+       {"reason", HasReason(status) ? std::string(Name(ReasonOf(status))) : std::string()},
        {"duration_ms", absl::StrFormat("%.3f", static_cast<double>(micros) / 1000)},
        {"prompt_tokens", std::to_string(prompt_tokens_)},
        {"output_tokens", std::to_string(output_tokens_)}});

@@ -1,21 +1,33 @@
-// CallScope: what is known of one call from its start to its end, and its line in the log. Every
-// handler of every service has one; later issues hang identity, audit and metrics on it.
+// CallScope: what is known of one call from its start to its end, its caller, and its line in the
+// log. Every handler of every service has one, from a CallGate.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "daemon/caller.h"
 
 namespace inferd {
 
 // Used by one thread at a time.
 class CallScope {
  public:
-  CallScope(const Clock& clock, std::string_view method, std::string peer);
+  // `caller` is a refusal if nobody is known to call, or nobody who may. `method` is a literal.
+  CallScope(const Clock& clock, std::string_view method, std::string peer, StatusOr<Caller> caller);
+
+  // Why the call must go no further; OK for a caller who may go on. A handler does nothing before
+  // it has asked.
+  Status admission() const { return caller_.status(); }
+  // Of a call that was admitted.
+  const Caller& caller() const {
+    CHECK(caller_.ok());
+    return *caller_;
+  }
 
   // The caller's name for the call; ours if `wanted` is empty.
   void SetRequestId(std::string_view wanted);
@@ -25,14 +37,13 @@ class CallScope {
     output_tokens_ = output;
   }
 
+  std::string_view method() const { return method_; }
   const std::string& request_id() const { return request_id_; }
   // Our own name for the call, a ULID: that of its leaves.
   const std::string& rid() const { return rid_; }
   const std::string& peer() const { return peer_; }
   const std::string& model() const { return model_; }
   TimePoint start() const { return start_; }
-  // Every caller, until callers are identified.
-  static TenantId Tenant() { return TenantId("local"); }
 
   // Writes the log line: method, our own ids, code, reason, duration, counts. Once, at the end.
   void End(const Status& status);
@@ -41,6 +52,7 @@ class CallScope {
   const Clock& clock_;
   const std::string_view method_;  // a literal
   const std::string peer_;
+  const StatusOr<Caller> caller_;
   const TimePoint start_;
   const std::string rid_;
   std::string request_id_;

@@ -86,22 +86,32 @@ struct Daemon::Parts {
         backend(engine),
         loader(config, *device, engine, models, audit.get()),
         classes(config),
+        authenticator(std::make_shared<const Identities>()),
         workers(static_cast<size_t>(config.requests.workers),
                 static_cast<size_t>(config.requests.queue_max)) {}
+
+  // Of the data plane, or of the admin socket's peer of this uid.
+  CallGate Gate(std::optional<uint32_t> uid = std::nullopt) {
+    return {authenticator, SystemClock(), audit == nullptr ? nullptr : &audit->join(), uid};
+  }
 
   // The admin plane: the default socket lies in the state folder, which is the audit log's.
   Status StartAdmin() {
     if (audit == nullptr && config.admin_address.empty()) {
       return OkStatus();
     }
-    const auto make_services = [this](const std::string& actor) {
+    const auto make_services = [this](uint32_t uid) {
+      const CallGate gate = Gate(uid);
       std::vector<std::unique_ptr<grpc::Service>> services;
       if (audit != nullptr) {
-        services.push_back(MakeAuditService(*audit, actor));
+        services.push_back(MakeAuditService(*audit, gate));
       }
-      services.push_back(MakeQueueService(
-          {.engine = engine, .models = models, .registry = registry, .clock = SystemClock()}));
-      services.push_back(MakeModelAdminService(loader));
+      services.push_back(MakeQueueService({.engine = engine,
+                                           .models = models,
+                                           .registry = registry,
+                                           .clock = SystemClock(),
+                                           .gate = gate}));
+      services.push_back(MakeModelAdminService(loader, gate));
       return services;
     };
     ASSIGN_OR_RETURN(admin, AdminServer::Start(AdminPath(config), make_services));
@@ -118,6 +128,7 @@ struct Daemon::Parts {
   EngineBackend backend;
   ModelLoader loader;
   const TenantClasses classes;
+  Authenticator authenticator;
   WorkerPool workers;
   std::shared_ptr<TlsCredentials> tls;  // nullptr: no TLS
   std::unique_ptr<GrpcServer> server;
@@ -174,12 +185,13 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                              .egress = parts->egress,
                              .workers = parts->workers,
                              .clock = SystemClock(),
+                             .gate = parts->Gate(),
                              .classes = parts->classes,
                              .delivery = {.message_tokens_max = config.egress.message_tokens_max,
                                           .message_delay_max = config.egress.message_delay_max},
                              .duration_max = config.requests.duration_max,
                              .audit = parts->audit == nullptr ? nullptr : &parts->audit->join()}));
-  services.push_back(MakeModelService(parts->models, SystemClock()));
+  services.push_back(MakeModelService(parts->models, parts->Gate()));
   if (!config.data.tls.certificate.empty()) {
     const Config::DataListener::Tls& tls = config.data.tls;
     ASSIGN_OR_RETURN(

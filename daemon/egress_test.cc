@@ -94,8 +94,7 @@ class EgressTest : public ::testing::Test {
  protected:
   CallPtr Open(int64_t message_tokens_max = 1, int32_t n = 1, bool recorded = false) {
     auto writer = std::make_shared<FakeWriter>();
-    CallScope scope(clock_, "Test", "test");
-    scope.SetRequestId("");
+    CallScope scope(clock_, "Test", "test", Caller{.tenant = TenantId("local")});
     auto call = std::make_shared<GenerationCall>(std::move(scope), writer);
     EXPECT_TRUE(registry_.Enter(call).ok());
     EXPECT_TRUE(registry_.ClaimId(call).ok());
@@ -263,8 +262,9 @@ TEST_F(EgressTest, AWholeAnswerSendsNothingBetween) {
 TEST_F(EgressTest, ARefusalIsTheStatusAlone) {
   const CallPtr call = Open();
   const Status refusal = MakeError(Reason::kQueueFull, "full");
-  const CallPtr refused = std::make_shared<GenerationCall>(CallScope(clock_, "Test", "test"),
-                                                           std::make_shared<FakeWriter>());
+  const CallPtr refused = std::make_shared<GenerationCall>(
+      CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("local")}),
+      std::make_shared<FakeWriter>());
   egress_.HandleHandOver(refused, refusal, Now());
   EXPECT_THAT(Writer(refused).Take(), IsEmpty());
   EXPECT_EQ(Writer(refused).status, refusal);
@@ -282,8 +282,9 @@ TEST_F(EgressTest, CancelFreesTheEngineAndEndsTheCallOnce) {
 }
 
 TEST_F(EgressTest, ACancelBeforeTheHandOverWaitsForIt) {
-  auto call = std::make_shared<GenerationCall>(CallScope(clock_, "Test", "test"),
-                                               std::make_shared<FakeWriter>());
+  auto call = std::make_shared<GenerationCall>(
+      CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("local")}),
+      std::make_shared<FakeWriter>());
   ASSERT_TRUE(registry_.Enter(call).ok());
   egress_.HandleCancel(call, Now());
   EXPECT_FALSE(Writer(call).finished);
@@ -494,8 +495,9 @@ TEST_F(EgressTest, ACancelledCallHasItsLastLeafToo) {
 }
 
 TEST_F(EgressTest, ARefusalIsRecordedAndWaitsForNothing) {
-  const CallPtr refused = std::make_shared<GenerationCall>(CallScope(clock_, "Test", "test"),
-                                                           std::make_shared<FakeWriter>());
+  const CallPtr refused = std::make_shared<GenerationCall>(
+      CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("local")}),
+      std::make_shared<FakeWriter>());
   egress_.HandleHandOver(refused, MakeError(Reason::kQueueFull, "full"), Now());
   EXPECT_TRUE(Writer(refused).finished);
   EXPECT_THAT(audit_.denied, ElementsAre("QUEUE_FULL"));
@@ -506,17 +508,25 @@ TEST_F(EgressTest, TheRegistryKnowsItsBounds) {
   for (int i = 0; i < 8; ++i) {
     calls.push_back(OpenStarted());
   }
-  auto late = std::make_shared<GenerationCall>(CallScope(clock_, "Test", "test"),
-                                               std::make_shared<FakeWriter>());
+  auto late = std::make_shared<GenerationCall>(
+      CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("local")}),
+      std::make_shared<FakeWriter>());
   EXPECT_EQ(ReasonOf(registry_.Enter(late)), Reason::kQueueFull);
   egress_.HandleCancel(calls[0], Now());
   EXPECT_TRUE(registry_.Enter(late).ok());
   late->scope.SetRequestId(calls[1]->scope.request_id());
   EXPECT_EQ(ReasonOf(registry_.ClaimId(late)), Reason::kDuplicateRequestId);
+  // An id is a tenant's own.
+  auto of_another = std::make_shared<GenerationCall>(
+      CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("acme")}),
+      std::make_shared<FakeWriter>());
+  of_another->scope.SetRequestId(calls[1]->scope.request_id());
+  EXPECT_TRUE(registry_.ClaimId(of_another).ok());
   registry_.Leave(late, true);
   registry_.Drain();
-  auto drained = std::make_shared<GenerationCall>(CallScope(clock_, "Test", "test"),
-                                                  std::make_shared<FakeWriter>());
+  auto drained = std::make_shared<GenerationCall>(
+      CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("local")}),
+      std::make_shared<FakeWriter>());
   EXPECT_EQ(ReasonOf(registry_.Enter(drained)), Reason::kDraining);
 }
 

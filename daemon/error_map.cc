@@ -22,7 +22,7 @@ struct Row {
   int retry_ms;  // 0: trying again does not help
 };
 
-constexpr std::array<Row, 16> kRows = {{
+constexpr std::array<Row, 18> kRows = {{
     {Reason::kInvalidField, "INVALID_FIELD", StatusCode::kInvalidArgument, 0},
     {Reason::kContextLengthExceeded, "CONTEXT_LENGTH_EXCEEDED", StatusCode::kInvalidArgument, 0},
     {Reason::kRequestExceedsLimit, "REQUEST_EXCEEDS_LIMIT", StatusCode::kResourceExhausted, 0},
@@ -39,6 +39,8 @@ constexpr std::array<Row, 16> kRows = {{
     {Reason::kEngineError, "ENGINE_ERROR", StatusCode::kInternal, 0},
     {Reason::kDeviceLost, "DEVICE_LOST", StatusCode::kUnavailable, 5000},
     {Reason::kAuditUnavailable, "AUDIT_UNAVAILABLE", StatusCode::kUnavailable, 1000},
+    {Reason::kUnauthenticated, "UNAUTHENTICATED", StatusCode::kUnauthenticated, 0},
+    {Reason::kPermissionDenied, "PERMISSION_DENIED", StatusCode::kPermissionDenied, 0},
 }};
 
 const Row& RowOf(Reason reason) { return kRows[static_cast<size_t>(reason)]; }
@@ -68,6 +70,9 @@ static_assert(static_cast<int>(StatusCode::kInternal) == grpc::StatusCode::INTER
 static_assert(static_cast<int>(StatusCode::kResourceExhausted) ==
               grpc::StatusCode::RESOURCE_EXHAUSTED);
 static_assert(static_cast<int>(StatusCode::kUnavailable) == grpc::StatusCode::UNAVAILABLE);
+static_assert(static_cast<int>(StatusCode::kUnauthenticated) == grpc::StatusCode::UNAUTHENTICATED);
+static_assert(static_cast<int>(StatusCode::kPermissionDenied) ==
+              grpc::StatusCode::PERMISSION_DENIED);
 
 Reason ReasonOfCode(StatusCode code) {
   switch (code) {
@@ -86,6 +91,10 @@ Reason ReasonOfCode(StatusCode code) {
       return Reason::kDeadlineExceeded;
     case StatusCode::kCancelled:
       return Reason::kCancelled;
+    case StatusCode::kUnauthenticated:
+      return Reason::kUnauthenticated;
+    case StatusCode::kPermissionDenied:
+      return Reason::kPermissionDenied;
     default:
       return Reason::kEngineError;
   }
@@ -127,6 +136,8 @@ Reason ReasonOf(const Status& error) {
   }
   return ReasonOfCode(error.code());
 }
+
+bool HasReason(const Status& error) { return !Payload(error, kReasonUrl).empty(); }
 
 std::string FieldOf(const Status& error) { return Payload(error, kFieldUrl); }
 

@@ -36,6 +36,8 @@ enum class Reason : uint8_t {
   kEngineError,
   kDeviceLost,
   kAuditUnavailable,  // the audit log takes no leaves
+  kUnauthenticated,   // nobody whom we know calls
+  kPermissionDenied,  // that caller may not do this
 };
 
 // The wire's name of a reason, "QUEUE_FULL".
@@ -51,6 +53,8 @@ Status MakeFieldError(std::string_view field, std::string_view message);
 // The reason of an error; errors of other rooms, which carry none, get the one that fits their
 // code.
 Reason ReasonOf(const Status& error);
+// Does it carry one of its own?
+bool HasReason(const Status& error);
 // The violated field, or "".
 std::string FieldOf(const Status& error);
 // When to try again; nullopt if trying again does not help.

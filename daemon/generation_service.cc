@@ -157,36 +157,41 @@ class Service final : public RawService {
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
     auto* reactor = new WholeReactor(*context, *response, parts_.egress);
-    Begin<v1::GenerateRequest>("Generate", *reactor, *context, *request);
+    Begin<v1::GenerateRequest>("GenerationService/Generate", *reactor, *context, *request);
     return reactor;
   }
   grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream(
       grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) override {
     auto* reactor = new StreamReactor(*context, parts_.egress);
-    Begin<v1::GenerateStreamRequest>("GenerateStream", *reactor, *context, *request);
+    Begin<v1::GenerateStreamRequest>(
+        "GenerationService/GenerateStream", *reactor, *context, *request);
     return reactor;
   }
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
     return OnWorker<v1::TokenizeRequest>(
-        "Tokenize", context, request, response, [](const auto& r, const ResidentModel& model) {
-          return TokenizeWith(model, r);
-        });
+        "GenerationService/Tokenize",
+        context,
+        request,
+        response,
+        [](const auto& r, const ResidentModel& model) { return TokenizeWith(model, r); });
   }
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return OnWorker<v1::DetokenizeRequest>(
-        "Detokenize", context, request, response, [](const auto& r, const ResidentModel& model) {
-          return DetokenizeWith(model, r);
-        });
+        "GenerationService/Detokenize",
+        context,
+        request,
+        response,
+        [](const auto& r, const ResidentModel& model) { return DetokenizeWith(model, r); });
   }
   grpc::ServerUnaryReactor* ApplyChatTemplate(grpc::CallbackServerContext* context,
                                               const grpc::ByteBuffer* request,
                                               grpc::ByteBuffer* response) override {
     return OnWorker<v1::ApplyChatTemplateRequest>(
-        "ApplyChatTemplate",
+        "GenerationService/ApplyChatTemplate",
         context,
         request,
         response,
@@ -241,10 +246,8 @@ class Service final : public RawService {
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response,
                                      Handler handler) {
-    CallScope scope(parts_.clock, method, context->peer());
-    scope.SetRequestId("");
     auto* reactor = new UnaryReactor(
-        std::move(scope),
+        parts_.gate.Enter(method, *context),
         *context,
         *request,
         *response,
@@ -254,7 +257,9 @@ class Service final : public RawService {
           s.set_model(model->name);
           return handler(r, *model);
         }));
-    if (!parts_.workers.TryPost([reactor] { reactor->Run(); })) {
+    if (const Status admission = reactor->scope().admission(); !admission.ok()) {
+      reactor->End(admission);
+    } else if (!parts_.workers.TryPost([reactor] { reactor->Run(); })) {
       reactor->End(WorkersBusy());
     }
     return reactor;
@@ -270,13 +275,15 @@ class Service final : public RawService {
              Reactor& reactor,
              grpc::CallbackServerContext& context,
              const grpc::ByteBuffer& bytes) {
-    CallScope scope(parts_.clock, method, context.peer());
-    scope.SetRequestId("");
     const TimePoint deadline =
         EffectiveDeadline(parts_.clock, context.deadline(), parts_.duration_max);
-    auto call = std::make_shared<GenerationCall>(std::move(scope), reactor.writer());
+    auto call =
+        std::make_shared<GenerationCall>(parts_.gate.Enter(method, context), reactor.writer());
     reactor.set_call(call);
-    Status status = parts_.registry.Enter(call);
+    Status status = call->scope.admission();
+    if (status.ok()) {
+      status = parts_.registry.Enter(call);
+    }
     if (status.ok()) {
       auto job = [this, call, deadline, bytes] {
         const Status submitted = Submit<Request>(call, deadline, bytes);
@@ -311,7 +318,7 @@ class Service final : public RawService {
     call->facts = std::move(prepared.facts);
     GenerationRequest& out = prepared.request;
     out.request_id = RequestId(call->scope.request_id());
-    out.tenant = CallScope::Tenant();
+    out.tenant = call->scope.caller().tenant;
     out.service_class = parts_.classes.ClassOf(out.tenant);
     out.arrival = call->scope.start();
     out.deadline = deadline;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "daemon/audit_join.h"
+#include "daemon/call_gate.h"
 #include "daemon/egress_thread.h"
 #include "daemon/generation_request.h"
 #include "daemon/model_directory.h"
@@ -26,6 +27,7 @@ struct GenerationServiceParts {
   EgressThread& egress;
   WorkerPool& workers;
   const Clock& clock;
+  const CallGate gate;
   const TenantClasses& classes;
   DeliveryDefaults delivery;
   Duration duration_max{};

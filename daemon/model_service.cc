@@ -38,13 +38,13 @@ void Fill(const ModelDirectory::Entry& entry, v1::Model* out) {
 
 class Service final : public RawService {
  public:
-  Service(const ModelDirectory& models, const Clock& clock) : models_(models), clock_(clock) {}
+  Service(const ModelDirectory& models, const CallGate& gate) : models_(models), gate_(gate) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return Answer<v1::ListModelsRequest>(
-        "ListModels", context, request, response, [this](const auto& r, CallScope&) {
+        "ModelService/ListModels", context, request, response, [this](const auto& r, CallScope&) {
           return List(r);
         });
   }
@@ -52,9 +52,11 @@ class Service final : public RawService {
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
     return Answer<v1::GetModelRequest>(
-        "GetModel", context, request, response, [this](const auto& r, CallScope& scope) {
-          return Get(r, scope);
-        });
+        "ModelService/GetModel",
+        context,
+        request,
+        response,
+        [this](const auto& r, CallScope& scope) { return Get(r, scope); });
   }
 
  private:
@@ -64,10 +66,11 @@ class Service final : public RawService {
                                    const grpc::ByteBuffer* request,
                                    grpc::ByteBuffer* response,
                                    Handler handler) {
-    CallScope scope(clock_, method, context->peer());
-    scope.SetRequestId("");
-    auto* reactor = new UnaryReactor(
-        std::move(scope), *context, *request, *response, Typed<Request>(std::move(handler)));
+    auto* reactor = new UnaryReactor(gate_.Enter(method, *context),
+                                     *context,
+                                     *request,
+                                     *response,
+                                     Typed<Request>(std::move(handler)));
     reactor->Run();
     return reactor;
   }
@@ -103,13 +106,14 @@ class Service final : public RawService {
   }
 
   const ModelDirectory& models_;
-  const Clock& clock_;
+  const CallGate gate_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models, const Clock& clock) {
-  return std::make_unique<Service>(models, clock);
+std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models,
+                                                const CallGate& gate) {
+  return std::make_unique<Service>(models, gate);
 }
 
 }  // namespace inferd

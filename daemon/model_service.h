@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "base/clock.h"
+#include "daemon/call_gate.h"
 #include "daemon/model_directory.h"
 
 namespace grpc {
@@ -15,7 +15,7 @@ namespace inferd {
 inline constexpr int kModelPageSizeDefault = 100;
 inline constexpr int kModelPageSizeMax = 1000;
 
-// `models` and `clock` outlive the service. Answers on gRPC's threads: nothing in it takes long.
-std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models, const Clock& clock);
+// `models` outlives the service. Answers on gRPC's threads: nothing in it takes long.
+std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models, const CallGate& gate);
 
 }  // namespace inferd

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "daemon/call_scope.h"
+#include "daemon/admin_call.h"
 #include "inferd/v1/queue.grpc.pb.h"
 
 namespace inferd {
@@ -65,9 +65,24 @@ class Service final : public v1::QueueService::Service {
  public:
   explicit Service(const QueueServiceParts& parts) : parts_(parts) {}
 
-  grpc::Status GetLoad(grpc::ServerContext*,
+  grpc::Status GetLoad(grpc::ServerContext* context,
                        const v1::GetLoadRequest*,
                        v1::GetLoadResponse* response) override {
+    return AdminCall(parts_.gate, "QueueService/GetLoad", *context, [&](const Caller&) {
+      return Load(response);
+    });
+  }
+
+  grpc::Status ExplainQueue(grpc::ServerContext* context,
+                            const v1::ExplainQueueRequest* request,
+                            v1::ExplainQueueResponse* response) override {
+    return AdminCall(parts_.gate, "QueueService/ExplainQueue", *context, [&](const Caller&) {
+      return Explain(*request, response);
+    });
+  }
+
+ private:
+  Status Load(v1::GetLoadResponse* response) const {
     const EngineReport report = parts_.engine.Report();
     Fill(parts_.clock.Now().time_since_epoch(), response->mutable_sampled_at());
     std::unordered_map<uint32_t, std::string> names;
@@ -97,19 +112,19 @@ class Service final : public v1::QueueService::Service {
     response->set_kv_blocks_total(report.stats.kv_blocks_total);
     response->set_fairness_window_units(report.fairness_window_units);
     response->set_memory_slabs_max(report.memory_slabs_max);
-    return grpc::Status::OK;
+    return OkStatus();
   }
 
-  grpc::Status ExplainQueue(grpc::ServerContext*,
-                            const v1::ExplainQueueRequest* request,
-                            v1::ExplainQueueResponse* response) override {
-    if (request->limit() < 0 || request->limit() > kRequestsMax) {
-      return {grpc::StatusCode::INVALID_ARGUMENT,
-              absl::StrFormat("limit: %d is not in [0, %d]", request->limit(), kRequestsMax)};
+  Status Explain(const v1::ExplainQueueRequest& request, v1::ExplainQueueResponse* response) const {
+    if (request.limit() < 0 || request.limit() > kRequestsMax) {
+      return ErrorF(StatusCode::kInvalidArgument,
+                    "limit: %d is not in [0, %d]",
+                    request.limit(),
+                    kRequestsMax);
     }
-    const int32_t limit = request->limit() == 0 ? kRequestsDefault : request->limit();
+    const int32_t limit = request.limit() == 0 ? kRequestsDefault : request.limit();
     const auto calls =
-        parts_.registry.ListSubmitted(request->request_id(), static_cast<size_t>(limit));
+        parts_.registry.ListSubmitted(request.request_id(), static_cast<size_t>(limit));
     std::vector<StreamHandle> handles;
     std::unordered_map<StreamHandle, const StreamRegistry::Submitted*> by_handle;
     for (const StreamRegistry::Submitted& call : calls) {
@@ -121,19 +136,18 @@ class Service final : public v1::QueueService::Service {
       v1::QueuedRequest* out = response->add_requests();
       out->set_request_id(call.request_id);
       out->set_rid(call.rid);
-      out->set_tenant(CallScope::Tenant().value());
+      out->set_tenant(call.tenant.value());
       out->set_model(call.model);
       for (const ChoiceReport& choice : report.choices) {
         Fill(choice, out->add_choices());
       }
     }
-    if (response->requests().empty() && !request->request_id().empty()) {
-      return {grpc::StatusCode::NOT_FOUND, "no request of that id waits or runs"};
+    if (response->requests().empty() && !request.request_id().empty()) {
+      return ErrorF(StatusCode::kNotFound, "no request of that id waits or runs");
     }
-    return grpc::Status::OK;
+    return OkStatus();
   }
 
- private:
   static void FillTenant(const TenantStanding& standing,
                          const std::unordered_map<uint32_t, std::string>& names,
                          v1::TenantLoad* out) {
@@ -160,45 +174,49 @@ class Service final : public v1::QueueService::Service {
   const QueueServiceParts parts_;
 };
 
-grpc::Status ToWire(const Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()), std::string(Message(status))};
-}
-
 class AdminService final : public v1::ModelAdminService::Service {
  public:
-  explicit AdminService(ModelAdmin& models) : models_(models) {}
+  AdminService(ModelAdmin& models, const CallGate& gate) : models_(models), gate_(gate) {}
 
-  grpc::Status LoadModel(grpc::ServerContext*,
+  grpc::Status LoadModel(grpc::ServerContext* context,
                          const v1::LoadModelRequest* request,
                          v1::LoadModelResponse* response) override {
-    const auto digest = models_.Load({.name = request->model(),
-                                      .path = request->path(),
-                                      .context_tokens_max = request->context_tokens_max()});
-    if (!digest.ok()) {
-      return ToWire(digest.status());
-    }
-    response->set_digest(DigestText(*digest));
-    return grpc::Status::OK;
+    return AdminCall(gate_, "ModelAdminService/LoadModel", *context, [&](const Caller&) -> Status {
+      ASSIGN_OR_RETURN(const Digest digest,
+                       models_.Load({.name = request->model(),
+                                     .path = request->path(),
+                                     .context_tokens_max = request->context_tokens_max()}));
+      response->set_digest(DigestText(digest));
+      return OkStatus();
+    });
   }
 
-  grpc::Status UnloadModel(grpc::ServerContext*,
+  grpc::Status UnloadModel(grpc::ServerContext* context,
                            const v1::UnloadModelRequest* request,
                            v1::UnloadModelResponse*) override {
-    Duration drain_max = kDrainMax;
-    if (request->has_drain_max()) {
-      const int64_t seconds = request->drain_max().seconds();
-      if (seconds < 0 || seconds > kDrainSecondsMax || request->drain_max().nanos() < 0) {
-        return {grpc::StatusCode::INVALID_ARGUMENT, "drain_max: is not in [0 s, 1 day]"};
-      }
-      drain_max = std::chrono::seconds(seconds) + Duration(request->drain_max().nanos());
-    }
-    return ToWire(models_.Unload(request->model(), drain_max));
+    return AdminCall(gate_, "ModelAdminService/UnloadModel", *context, [&](const Caller&) {
+      return Unload(*request);
+    });
   }
 
  private:
   static constexpr Duration kDrainMax = std::chrono::minutes(5);
   static constexpr int64_t kDrainSecondsMax = 86'400;
+
+  Status Unload(const v1::UnloadModelRequest& request) {
+    Duration drain_max = kDrainMax;
+    if (request.has_drain_max()) {
+      const int64_t seconds = request.drain_max().seconds();
+      if (seconds < 0 || seconds > kDrainSecondsMax || request.drain_max().nanos() < 0) {
+        return ErrorF(StatusCode::kInvalidArgument, "drain_max: is not in [0 s, 1 day]");
+      }
+      drain_max = std::chrono::seconds(seconds) + Duration(request.drain_max().nanos());
+    }
+    return models_.Unload(request.model(), drain_max);
+  }
+
   ModelAdmin& models_;
+  const CallGate gate_;
 };
 
 }  // namespace
@@ -207,8 +225,8 @@ std::unique_ptr<grpc::Service> MakeQueueService(const QueueServiceParts& parts) 
   return std::make_unique<Service>(parts);
 }
 
-std::unique_ptr<grpc::Service> MakeModelAdminService(ModelAdmin& models) {
-  return std::make_unique<AdminService>(models);
+std::unique_ptr<grpc::Service> MakeModelAdminService(ModelAdmin& models, const CallGate& gate) {
+  return std::make_unique<AdminService>(models, gate);
 }
 
 }  // namespace inferd

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "daemon/call_gate.h"
 #include "daemon/config.h"
 #include "daemon/model_directory.h"
 #include "daemon/stream_registry.h"
@@ -22,6 +23,7 @@ struct QueueServiceParts {
   const ModelDirectory& models;
   const StreamRegistry& registry;
   const Clock& clock;
+  const CallGate gate;
 };
 
 // Calls wait for the step in work: for a server with threads of its own.
@@ -39,6 +41,6 @@ class ModelAdmin {
 };
 
 // `models` outlives the service.
-std::unique_ptr<grpc::Service> MakeModelAdminService(ModelAdmin& models);
+std::unique_ptr<grpc::Service> MakeModelAdminService(ModelAdmin& models, const CallGate& gate);
 
 }  // namespace inferd

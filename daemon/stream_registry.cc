@@ -5,6 +5,14 @@
 #include "daemon/error_map.h"
 
 namespace inferd {
+namespace {
+
+// Ids are a tenant's own: nobody learns of another's, nor blocks one.
+std::pair<TenantId, std::string> IdOf(const GenerationCall& call) {
+  return {call.scope.caller().tenant, call.scope.request_id()};
+}
+
+}  // namespace
 
 Status StreamRegistry::Enter(const CallPtr& call) {
   MutexLock lock(mutex_);
@@ -25,7 +33,7 @@ Status StreamRegistry::ClaimId(const CallPtr& call) {
   if (call->gone) {
     return MakeError(Reason::kCancelled, "the caller left");
   }
-  if (!ids_.insert(call->scope.request_id()).second) {
+  if (!ids_.insert(IdOf(*call)).second) {
     return MakeError(Reason::kDuplicateRequestId, "a call of this request_id is in flight");
   }
   call->named = true;
@@ -62,7 +70,7 @@ void StreamRegistry::Leave(const CallPtr& call, bool cancel) {
   call->gone = true;
   calls_.erase(call);
   if (call->named) {
-    ids_.erase(call->scope.request_id());
+    ids_.erase(IdOf(*call));
   }
   if (call->backend != nullptr) {
     by_handle_.erase(call->handle);
@@ -80,7 +88,11 @@ std::vector<StreamRegistry::Submitted> StreamRegistry::ListSubmitted(std::string
     for (const auto& [handle, call] : by_handle_) {
       if (id.empty() || call->scope.request_id() == id || call->scope.rid() == id) {
         // The ids are set before the call is submitted, under this lock, and stay.
-        found.push_back({call->scope.request_id(), call->scope.rid(), call->scope.model(), handle});
+        found.push_back({call->scope.request_id(),
+                         call->scope.rid(),
+                         call->scope.caller().tenant,
+                         call->scope.model(),
+                         handle});
       }
     }
   }

@@ -23,7 +23,7 @@ class StreamRegistry {
 
   // QUEUE_FULL at the maximum, DRAINING after Drain().
   Status Enter(const CallPtr& call) EXCLUDES(mutex_);
-  // Claims the scope's request id; DUPLICATE_REQUEST_ID while another call has it.
+  // Claims the scope's request id; DUPLICATE_REQUEST_ID while another call of the tenant has it.
   Status ClaimId(const CallPtr& call) EXCLUDES(mutex_);
   // Submits and remembers the handle in one step, so that no event of it can come unknown.
   // CANCELLED if the call left meanwhile, else what the backend says.
@@ -38,6 +38,7 @@ class StreamRegistry {
   struct Submitted {
     std::string request_id;
     std::string rid;
+    TenantId tenant;
     std::string model;
     StreamHandle handle = 0;
   };
@@ -52,7 +53,7 @@ class StreamRegistry {
   const size_t in_flight_max_;
   mutable Mutex mutex_;
   std::set<CallPtr> calls_ GUARDED_BY(mutex_);
-  std::set<std::string> ids_ GUARDED_BY(mutex_);
+  std::set<std::pair<TenantId, std::string>> ids_ GUARDED_BY(mutex_);
   std::unordered_map<StreamHandle, CallPtr> by_handle_ GUARDED_BY(mutex_);
   bool draining_ GUARDED_BY(mutex_) = false;
 };

@@ -27,8 +27,9 @@ grpc::Status EndStatus(const Status& status, grpc::CallbackServerContext& contex
 // The trailers audit-origin, audit-index and audit-leaf; nothing for nullptr.
 void AddRecordTrailers(const AuditReceipt* record, grpc::CallbackServerContext& context);
 
-// One unary call that no engine works on. Run() is called once, from any thread; the object
-// deletes itself when gRPC is done with it.
+// One unary call that no engine works on. Run() or End() is called once, from any thread; the
+// object deletes itself when gRPC is done with it. The handler runs only for a call that was
+// admitted.
 class UnaryReactor final : public grpc::ServerUnaryReactor {
  public:
   // Fills the response from the request. May use the scope.
@@ -45,7 +46,13 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
         response_(response),
         handler_(std::move(handler)) {}
 
+  const CallScope& scope() const { return scope_; }
+
   void Run() {
+    if (const Status admission = scope_.admission(); !admission.ok()) {
+      End(admission);
+      return;
+    }
     StatusOr<grpc::ByteBuffer> result = handler_(request_, scope_);
     if (result.ok()) {
       response_ = *std::move(result);

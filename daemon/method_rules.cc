@@ -1,0 +1,87 @@
+#include "daemon/method_rules.h"
+
+#include <set>
+#include <string>
+
+namespace inferd {
+namespace {
+
+const std::vector<MethodRule>& Rules() {
+  static const auto& kRules = *new std::vector<MethodRule>([] {
+    const std::vector<Role> users = {Role::kTenantUser, Role::kTenantAdmin};
+    const std::vector<Role> operators = {Role::kOperator};
+    const std::vector<Role> officers = {Role::kComplianceOfficer};
+    const std::vector<Role> readers = {Role::kComplianceReader, Role::kComplianceOfficer};
+    const std::vector<Role> payloads = {Role::kComplianceOfficer, Role::kPayloadApprover};
+    return std::vector<MethodRule>{
+        {"GenerationService/Generate", users, "generate"},
+        {"GenerationService/GenerateStream", users, "generate"},
+        {"GenerationService/Tokenize", users, "text"},
+        {"GenerationService/Detokenize", users, "text"},
+        {"GenerationService/ApplyChatTemplate", users, "text"},
+        {"ModelService/ListModels", users, "models"},
+        {"ModelService/GetModel", users, "models"},
+        {"AuditService/GetLog", readers, ""},
+        {"AuditService/SearchLeaves", readers, ""},
+        {"AuditService/GetLeaf", readers, ""},
+        {"AuditService/GetReport", readers, ""},
+        {"AuditService/BeginExport", readers, ""},
+        {"AuditService/SetHold", officers, ""},
+        {"AuditService/ReleaseHold", officers, ""},
+        {"AuditService/ListHolds", readers, ""},
+        {"AuditService/RequestErasure", officers, ""},
+        {"AuditService/ApproveErasure", officers, ""},
+        {"AuditService/ListErasures", readers, ""},
+        {"AuditService/ListWitnesses", readers, ""},
+        {"AuditService/RequestPayload", officers, ""},
+        {"AuditService/ApprovePayload", {Role::kPayloadApprover}, ""},
+        {"AuditService/OpenPayload", officers, ""},
+        {"AuditService/ListPayloads", payloads, ""},
+        {"QueueService/GetLoad", operators, ""},
+        {"QueueService/ExplainQueue", operators, ""},
+        {"ModelAdminService/LoadModel", operators, ""},
+        {"ModelAdminService/UnloadModel", operators, ""},
+    };
+  }());
+  return kRules;
+}
+
+}  // namespace
+
+std::span<const MethodRule> MethodRules() { return Rules(); }
+
+Status MayCall(const Caller& caller, std::string_view method) {
+  for (const MethodRule& rule : Rules()) {
+    if (rule.method != method) {
+      continue;
+    }
+    const bool has_role = std::any_of(
+        rule.roles.begin(), rule.roles.end(), [&](Role role) { return caller.Has(role); });
+    if (!has_role) {
+      return ErrorF(StatusCode::kPermissionDenied,
+                    "%s is for the role %s",
+                    method,
+                    Name(rule.roles.front()));
+    }
+    if (caller.scopes.has_value() && (rule.scope.empty() || !caller.MayUse(rule.scope))) {
+      return ErrorF(StatusCode::kPermissionDenied,
+                    "API key %s is not for %s",
+                    caller.key_id,
+                    rule.scope.empty() ? "administration" : rule.scope);
+    }
+    return OkStatus();
+  }
+  return ErrorF(StatusCode::kPermissionDenied, "%s is not open to anybody", method);
+}
+
+std::vector<std::string_view> KnownScopes() {
+  std::set<std::string_view> scopes;
+  for (const MethodRule& rule : Rules()) {
+    if (!rule.scope.empty()) {
+      scopes.insert(rule.scope);
+    }
+  }
+  return {scopes.begin(), scopes.end()};
+}
+
+}  // namespace inferd
