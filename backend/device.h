@@ -9,12 +9,15 @@
 // the number of threads.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "backend/forward_batch.h"
+#include "base/ids.h"
 #include "base/status.h"
 #include "model/model_config.h"
 #include "model/tensor_view.h"
@@ -49,6 +52,13 @@ class DeviceState {
  public:
   virtual ~DeviceState() = default;
   virtual int64_t size_bytes() const = 0;
+
+  // One unit of a group, all its layers, to memory of the host and back, bit for bit; in order with
+  // the device's ops. Spans have StateUnitBytes of the group. Not to be called unless
+  // copies_units().
+  virtual bool copies_units() const { return false; }
+  virtual void SaveUnit(int32_t group, BlockIndex unit, std::span<std::byte> out) const;
+  virtual void LoadUnit(int32_t group, BlockIndex unit, std::span<const std::byte> in);
 };
 
 // y = x · Wᵀ with W = the parts stacked along the output, one pass over x for all of them.

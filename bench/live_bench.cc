@@ -20,11 +20,11 @@
 
 #include "base/check.h"
 #include "base/random.h"
-#include "bench/step_time_fit.h"
 #include "cpu/cpu_device.h"
 #include "engine/engine.h"
 #include "model/model_file.h"
 #include "scheduler/scheduler.h"
+#include "scheduler/step_time_fit.h"
 #include "tests/simulation/fairness_monitor.h"
 #include "tests/simulation/simulation.h"
 
@@ -114,7 +114,7 @@ class Watch final : public StepObserver {
     const TimePoint now = SystemClock().Now();
     // From plan to plan: all that a step costs, not the device alone.
     if (!log.empty() && last_ran_) {
-      log.back().step.took_ns = static_cast<double>((now - log.back().at).count());
+      log.back().step.took_ns = (now - log.back().at).count();
     }
     if (const auto wrong = monitor.AfterPlan(scheduler.tenants()); wrong.has_value()) {
       violations += violations.empty() ? *wrong : "";
@@ -393,17 +393,17 @@ int Main(const std::string& path, double seconds, int threads, uint64_t seed) {
   Result("live.fairness.gap_over_bound", watch.monitor.pair_gap() / bound, "ratio");
 
   const Duration fit_until = FromSeconds(seconds * kFitShare);
-  std::vector<MeasuredStep> steps;
+  StepTimeFit fit;
   for (const Watch::Logged& logged : watch.log) {
     if (logged.at < bench.start() + fit_until && logged.step.took_ns > 0) {
-      steps.push_back(logged.step);
+      fit.Add(logged.step);
     }
   }
-  const StepTimeModel time = FitStepTime(steps);
+  const StepTimeModel time = fit.Fit();
   std::printf(
-      "# %zu steps fitted: base %.3f ms, prefill token %.1f us, decode row %.1f us, 1024 "
+      "# %ld steps fitted: base %.3f ms, prefill token %.1f us, decode row %.1f us, 1024 "
       "positions %.1f us\n",
-      steps.size(),
+      static_cast<long>(fit.num_steps()),
       static_cast<double>(time.base_ns) / 1e6,
       static_cast<double>(time.prefill_token_ns) / 1e3,
       static_cast<double>(time.decode_row_ns) / 1e3,

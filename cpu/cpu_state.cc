@@ -1,5 +1,6 @@
 #include "cpu/cpu_state.h"
 
+#include <cstring>
 #include <limits>
 
 #include "base/check.h"
@@ -36,6 +37,22 @@ StatusOr<std::unique_ptr<CpuState>> CpuState::Allocate(const ModelConfig& config
     state->groups_.push_back(std::move(memory));
   }
   return state;
+}
+
+uint8_t* CpuState::UnitAt(int32_t group, BlockIndex unit, size_t bytes) const {
+  const int64_t unit_bytes = UnitBytes(layout_, group);
+  const MappedMemory& memory = groups_[static_cast<size_t>(group)];
+  CHECK(static_cast<int64_t>(bytes) == unit_bytes &&
+        (int64_t{unit} + 1) * unit_bytes <= memory.size_bytes() - kTailBytes);
+  return memory.data() + int64_t{unit} * unit_bytes;
+}
+
+void CpuState::SaveUnit(int32_t group, BlockIndex unit, std::span<std::byte> out) const {
+  std::memcpy(out.data(), UnitAt(group, unit, out.size()), out.size());
+}
+
+void CpuState::LoadUnit(int32_t group, BlockIndex unit, std::span<const std::byte> in) {
+  std::memcpy(UnitAt(group, unit, in.size()), in.data(), in.size());
 }
 
 CpuState::HeadPart CpuState::Part(int32_t layer, int32_t kv_head) const {

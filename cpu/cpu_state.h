@@ -25,6 +25,9 @@ class CpuState final : public DeviceState {
   }
 
   int64_t size_bytes() const override { return size_bytes_; }
+  bool copies_units() const override { return true; }
+  void SaveUnit(int32_t group, BlockIndex unit, std::span<std::byte> out) const override;
+  void LoadUnit(int32_t group, BlockIndex unit, std::span<const std::byte> in) override;
 
   // Unit 0's part of a KV head of a layer (or of the layer whose KV it reads); add
   // block * unit_bytes for others.
@@ -38,6 +41,8 @@ class CpuState final : public DeviceState {
 
  private:
   explicit CpuState(const ModelConfig& config) : layout_(config) {}
+  // The unit's memory; `bytes` must be as long as it is.
+  uint8_t* UnitAt(int32_t group, BlockIndex unit, size_t bytes) const;
 
   KvLayout layout_;
   std::vector<MappedMemory> groups_;

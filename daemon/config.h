@@ -90,11 +90,13 @@ struct Config {
     int64_t waiting_prompt_tokens_max = 0;
     int64_t fairness_window_units = 8192;
     int64_t model_steps_max = 8;
+    int64_t draft_tokens_max = 0;
     bool refuses_late = false;
     std::vector<ClassEntry> classes;
     std::vector<TenantEntry> tenants;
   } scheduler;
   int64_t kv_cache_bytes_max = int64_t{1} << 30;
+  int64_t kv_swap_bytes_max = int64_t{1} << 30;
   bool prefix_cache = true;
   int64_t public_tokens_max = 4096;
   std::vector<PublicPrefixEntry> public_prefixes;

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "daemon/config_schema.h"
+#include "scheduler/sequence.h"
 
 namespace inferd {
 namespace {
@@ -47,6 +48,11 @@ void VisitLimits(FieldVisitor& v, Config& c) {
             c.scheduler.model_steps_max,
             {.min = 1, .max = 65536, .required = false},
             "Steps that a model keeps the device while another one waits.");
+  v.Integer("draft_tokens_max",
+            c.scheduler.draft_tokens_max,
+            AtMost(int64_t{kDraftTokensMax}),
+            "Tokens that a step may guess ahead for a request from its own text; answers stay the "
+            "same, to the bit; 0: none.");
   v.Bool("refuses_late",
          c.scheduler.refuses_late,
          "Refuse at once what, as predicted, would have its first token later than its class or "
@@ -190,6 +196,12 @@ void VisitScheduling(FieldVisitor& v, Config& c) {
           c.kv_cache_bytes_max,
           {.min = 1 << 10, .max = int64_t{1} << 46, .required = false},
           "KV memory of each model.");
+  v.Bytes(
+      "swap_bytes_max",
+      c.kv_swap_bytes_max,
+      {.min = 0, .max = int64_t{1} << 46, .required = false},
+      "Host memory for the KV of each model's preempted requests, beyond device.memory_bytes_max "
+      "and taken as it is needed; 0: none, they are computed again.");
   v.Bool("prefix_cache",
          c.prefix_cache,
          "Keep the KV of prompts while nobody needs its memory, for the same tenant's next ones.");

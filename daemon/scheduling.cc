@@ -84,6 +84,8 @@ EngineOptions ToEngineOptions(const Config& config) {
   options.running_max = static_cast<int32_t>(scheduler.running_max);
   options.waiting_max = static_cast<int32_t>(scheduler.waiting_max);
   options.kv_bytes = config.kv_cache_bytes_max;
+  options.swap_bytes = config.kv_swap_bytes_max;
+  options.speculation.draft_tokens_max = static_cast<int32_t>(scheduler.draft_tokens_max);
   options.memory_bytes =
       config.device.memory_bytes_max > 0 ? config.device.memory_bytes_max : HostMemoryBytes();
   options.fairness_window_units = scheduler.fairness_window_units;

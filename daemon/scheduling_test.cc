@@ -12,6 +12,14 @@ TEST(Scheduling, ZeroInTheConfigIsNoBound) {
   EXPECT_EQ(options.paused_state_max, Duration::max());
   ASSERT_EQ(options.classes.size(), 1u);
   EXPECT_FALSE(options.classes[0].first_token.has_value());
+  EXPECT_EQ(options.speculation.draft_tokens_max, 0);
+}
+
+TEST(Scheduling, PreemptedKvGoesToTheHostUnlessTheConfigSaysNo) {
+  Config config;
+  EXPECT_EQ(ToEngineOptions(config).swap_bytes, int64_t{1} << 30);
+  config.kv_swap_bytes_max = 0;
+  EXPECT_EQ(ToEngineOptions(config).swap_bytes, 0);
 }
 
 TEST(Scheduling, ClassesAreFoundByTheirTenants) {

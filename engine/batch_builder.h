@@ -23,12 +23,16 @@ class BatchBuilder {
   void Build(const StepPlan& plan, const std::vector<RowOwner>& owners, size_t num_groups);
 
   const ForwardBatch& batch() const { return batch_; }
-  // One draw for each row of the plan that samples, in their order.
+  // For each row of the plan that samples, in their order: one draw, and one behind each token of
+  // its draft.
   const std::vector<SampleRow>& sample_rows() const { return sample_rows_; }
 
  private:
+  void AddDraws(const PlanRow& row, const RowOwner& owner, std::vector<TokenId>& history);
+
   ForwardBatch batch_;
   std::vector<SampleRow> sample_rows_;
+  std::vector<std::vector<TokenId>> histories_;  // by row: output and draft
 };
 
 }  // namespace inferd::engine_internal

@@ -23,6 +23,7 @@ SchedulerOptions ForScheduler(const EngineOptions& options) {
           .paused_max = options.paused_max,
           .refuses_late = options.refuses_late,
           .model_steps_max = options.model_steps_max,
+          .speculation = options.speculation,
           .classes = options.classes};
 }
 
@@ -61,9 +62,14 @@ Core::Core(
       scheduler_(ForScheduler(options), MakeWindowedPolicy(options.fairness_window_units)) {}
 
 Status Core::AddModel(LoadedModel model) {
-  ASSIGN_OR_RETURN(
-      const ModelSlot slot,
-      scheduler_.AddModel({.geometry = model.resident->config.geometry, .units = model.units}));
+  ModelSpec spec{.geometry = model.resident->config.geometry, .units = model.units};
+  const std::vector<int64_t> unit_bytes = UnitBytes(device_, model.resident->config);
+  for (size_t g = 0; g < unit_bytes.size(); ++g) {
+    spec.geometry.groups[g].unit_bytes = unit_bytes[g];
+  }
+  spec.step_time = options_.step_time;
+  spec.host = {.units = model.host.units(), .bytes_per_s = options_.swap_bytes_per_s};
+  ASSIGN_OR_RETURN(const ModelSlot slot, scheduler_.AddModel(std::move(spec)));
   CHECK(slot == model.resident->slot);
   models_.push_back(std::move(model));
   UpdateStats();
@@ -219,10 +225,29 @@ void Core::RunStep(const StepPlan& plan) {
   const TimePoint computed = clock_.Now();
   StepResult result = TakeTokens(plan);
   result.duration = computed - begun;
+  LearnStepTime(plan, result.duration);
   if (options_.observer != nullptr) {
     options_.observer->AfterStep(plan, result.duration);
   }
   scheduler_.Commit(plan.epoch, result);
+}
+
+void Core::LearnStepTime(const StepPlan& plan, Duration took) {
+  if (options_.step_time_fit_steps == 0 || !plan.copies_before.empty()) {
+    return;  // copies are no part of the model
+  }
+  MeasuredStep step{.took_ns = took.count()};
+  for (const PlanRow& row : plan.rows) {
+    const bool decode = row.sample && row.end() == row.start + 1;
+    step.decode_rows += decode ? 1 : 0;
+    step.prefill_tokens += row.n_tokens - (decode ? 1 : 0);
+    step.context_tokens += row.end();
+  }
+  StepTimeFit& fit = models_[plan.model.value()].step_time_fit;
+  fit.Add(step);
+  if (fit.num_steps() % options_.step_time_fit_steps == 0) {
+    scheduler_.SetStepTime(plan.model, fit.Fit());
+  }
 }
 
 void Core::MarkPlanned(const StepPlan& plan) {
@@ -262,7 +287,10 @@ void Core::MarkPlanned(const StepPlan& plan) {
 
 Status Core::Compute(const StepPlan& plan) {
   LoadedModel& model = models_[plan.model.value()];
-  CHECK(plan.copies_before.empty() && plan.copies_after.empty());  // no model has slots yet
+  for (const StateCopy& copy : plan.copies_before) {
+    model.host.Copy(copy, *model.state);
+  }
+  CHECK(plan.copies_after.empty());  // no model has slots yet
   builder_.Build(plan, row_owners_, model.units.size());
   const std::vector<SampleRow>& draws = builder_.sample_rows();
   sampled_.assign(draws.size(), SampledToken{});
@@ -286,25 +314,44 @@ StepResult Core::TakeTokens(const StepPlan& plan) {
     GenerationState& generation = *row_owners_[i].generation;
     const int32_t index = row_owners_[i].choice;
     GenerationState::Choice& choice = generation.choices[static_cast<size_t>(index)];
-    SampledToken& token = sampled_[draw++];
-    result.rows[i].token = token.token;
-    ++counts_.output_tokens;
-    ++CountsOf(generation).output;
     if (!choice.first_token.has_value()) {
       choice.first_token = now;
     }
-    GenerationEvent event;
-    event.stream = generation.stream;
-    event.choice = index;
-    result.rows[i].finished = choice.state.Accept(std::move(token), event);
-    if (result.rows[i].finished) {
-      Close(generation, index, event);
+    const std::span<const TokenId> draft = plan.rows[i].draft;
+    const std::span<SampledToken> drawn = std::span(sampled_).subspan(draw, draft.size() + 1);
+    draw += drawn.size();
+    RowResult& row = result.rows[i];
+    row.token = drawn[0].token;
+    row.finished = TakeToken(generation, index, std::move(drawn[0]));
+    // Behind a guess that came true stands a token that was drawn from what is known by now.
+    for (size_t d = 0; d < draft.size() && !row.finished; ++d) {
+      const TokenId last = d == 0 ? row.token : row.more[d - 1];
+      if (last != draft[d]) {
+        break;
+      }
+      row.more[d] = drawn[d + 1].token;
+      ++row.num_more;
+      row.finished = TakeToken(generation, index, std::move(drawn[d + 1]));
     }
-    events_.push_back(std::move(event));
   }
   counts_.last_step = now;
   ++counts_.steps;
   return result;
+}
+
+bool Core::TakeToken(GenerationState& generation, int32_t choice, SampledToken&& token) {
+  ++counts_.output_tokens;
+  ++CountsOf(generation).output;
+  GenerationEvent event;
+  event.stream = generation.stream;
+  event.choice = choice;
+  const bool finished =
+      generation.choices[static_cast<size_t>(choice)].state.Accept(std::move(token), event);
+  if (finished) {
+    Close(generation, choice, event);
+  }
+  events_.push_back(std::move(event));
+  return finished;
 }
 
 void Core::FinishAll(FinishReason reason, const Status& error, std::optional<ModelSlot> model) {
@@ -414,6 +461,10 @@ Core::TokenCounts& Core::CountsOf(const GenerationState& generation) {
 void Core::UpdateStats() {
   const SchedulerStats scheduler = scheduler_.stats();
   counts_.preemptions = scheduler.preemptions;
+  counts_.swapped_out = scheduler.swapped_out;
+  counts_.swapped_in = scheduler.swapped_in;
+  counts_.drafted_tokens = scheduler.drafted_tokens;
+  counts_.accepted_tokens = scheduler.accepted_tokens;
   counts_.running = scheduler.running;
   counts_.waiting = scheduler.waiting;
   counts_.kv_blocks_used = scheduler.blocks_used;

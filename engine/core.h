@@ -65,6 +65,9 @@ class Core {
   Status Compute(const StepPlan& plan);
   void MarkPlanned(const StepPlan& plan);
   StepResult TakeTokens(const StepPlan& plan);
+  // True if the choice ends with it.
+  bool TakeToken(GenerationState& generation, int32_t choice, SampledToken&& token);
+  void LearnStepTime(const StepPlan& plan, Duration took);
   // Of one model, or all.
   void FinishAll(FinishReason reason, const Status& error, std::optional<ModelSlot> model = {});
   // Ends a choice that the scheduler does not know any more.

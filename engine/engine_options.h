@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "engine/generation.h"
 #include "scheduler/service.h"
+#include "scheduler/speculation.h"
 
 namespace inferd {
 
@@ -66,6 +67,18 @@ struct EngineOptions {
   int64_t lease_tokens = 64;  // output tokens of the first lease, and of each renewal
   StepObserver* observer = nullptr;
   int64_t memory_bytes = 0;  // of all models' weights and KV; 0: no bound
+  // Host memory for the KV of preempted choices of one model, beyond memory_bytes; 0: they are
+  // computed again. It is used where copying is quicker than computing, by the step times and
+  // swap_bytes_per_s, one way.
+  int64_t swap_bytes = 0;
+  int64_t swap_bytes_per_s = int64_t{2} << 30;
+  // How long steps take, of every model; zeros: not known. From then on what its measured steps
+  // say, fitted again after so many of them; 0: never. It decides when things happen, never what is
+  // drawn.
+  StepTimeModel step_time = {};
+  int32_t step_time_fit_steps = 32;
+  // Tokens guessed ahead from a choice's own text (prompt lookup). What is drawn stays the same.
+  SpeculationOptions speculation = {};
 };
 
 }  // namespace inferd

@@ -19,6 +19,10 @@ struct EngineStats {
   uint64_t cached_tokens = 0;  // of prompt_tokens, not computed but found
   uint64_t output_tokens = 0;
   uint64_t preemptions = 0;
+  uint64_t swapped_out = 0;  // of preemptions: KV went to the host's memory
+  uint64_t swapped_in = 0;
+  uint64_t drafted_tokens = 0;   // guessed ahead
+  uint64_t accepted_tokens = 0;  // of drafted_tokens, those that came true
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t kv_blocks_used = 0;    // by requests

@@ -29,8 +29,10 @@ class ChoiceState {
   // Ends the choice from outside; the event takes the text that was held back.
   void End(FinishReason reason, GenerationEvent& event);
 
-  // True while end tokens and stop ids must not be drawn.
-  bool below_min_tokens() const { return output_tokens_ < request_.stopping.min_tokens; }
+  // True if end tokens and stop ids must not be drawn so many tokens ahead of the next one.
+  bool below_min_tokens(int32_t ahead) const {
+    return output_tokens_ + ahead < request_.stopping.min_tokens;
+  }
   int32_t output_tokens() const { return output_tokens_; }
   bool done() const { return done_; }
 

@@ -59,6 +59,12 @@ Status AddText(const VocabularySpec& vocabulary, const std::string& name, Reside
   return OkStatus();
 }
 
+// A row that decodes has logits for its draft, too.
+int32_t LogitRowsMax(const EngineOptions& options) {
+  const int64_t rows = int64_t{options.running_max} * (1 + options.speculation.draft_tokens_max);
+  return static_cast<int32_t>(std::min<int64_t>(rows, options.step_tokens_max));
+}
+
 StatusOr<std::vector<int64_t>> UnitsLeft(const std::vector<int64_t>& units, int64_t reserved) {
   std::vector<int64_t> left;
   for (const int64_t pool : units) {
@@ -76,6 +82,14 @@ StatusOr<std::vector<int64_t>> UnitsLeft(const std::vector<int64_t>& units, int6
 
 }  // namespace
 
+std::vector<int64_t> UnitBytes(const Device& device, const ModelConfig& config) {
+  std::vector<int64_t> bytes;
+  for (size_t g = 0; g < config.geometry.groups.size(); ++g) {
+    bytes.push_back(device.StateUnitBytes(config, static_cast<int32_t>(g)));
+  }
+  return bytes;
+}
+
 StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
                                           const ModelConfig& config,
                                           const EngineOptions& options) {
@@ -84,9 +98,8 @@ StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
   const int64_t positions_max =
       options.running_max * StateGroup::BlocksFor(config.context_tokens_max);
   std::vector<int64_t> caps;
-  std::vector<int64_t> unit_bytes;
+  const std::vector<int64_t> unit_bytes = UnitBytes(device, config);
   for (size_t g = 0; g < groups.size(); ++g) {
-    unit_bytes.push_back(device.StateUnitBytes(config, static_cast<int32_t>(g)));
     const int64_t live = StateGroup::BlocksFor(groups[g].window) + 2 +
                          StateGroup::BlocksFor(options.step_tokens_max);
     caps.push_back(groups[g].window == 0 ? positions_max
@@ -172,15 +185,17 @@ Status Pack(Device& device,
     file.Release(tensor);
     between();
   };
-  ASSIGN_OR_RETURN(
-      model.transformer,
-      Transformer::Load(device,
-                        file.config(),
-                        file.weights(),
-                        {.rows_max = options.step_tokens_max,
-                         .logit_rows_max = std::min(options.running_max, options.step_tokens_max)},
-                        release));
+  ASSIGN_OR_RETURN(model.transformer,
+                   Transformer::Load(device,
+                                     file.config(),
+                                     file.weights(),
+                                     {.rows_max = options.step_tokens_max,
+                                      .logit_rows_max = LogitRowsMax(options)},
+                                     release));
   ASSIGN_OR_RETURN(model.state, device.AllocateState(file.config(), model.units));
+  if (options.swap_bytes > 0 && model.state->copies_units()) {
+    model.host = HostState(options.swap_bytes, UnitBytes(device, file.config()));
+  }
   auto resident = std::make_shared<ResidentModel>(*model.resident);
   resident->weight_bytes = model.transformer->weight_bytes();
   resident->numerics_id = model.transformer->numerics_id();

@@ -9,7 +9,9 @@
 
 #include "backend/transformer.h"
 #include "engine/engine.h"
+#include "engine/host_state.h"
 #include "engine/slab_budget.h"
+#include "scheduler/step_time_fit.h"
 
 namespace inferd::engine_internal {
 
@@ -19,7 +21,12 @@ struct LoadedModel {
   std::vector<int64_t> units;  // capacity of each state group
   std::unique_ptr<Transformer> transformer;
   std::unique_ptr<DeviceState> state;
+  HostState host;             // where state of preempted choices may go
+  StepTimeFit step_time_fit;  // of the steps that the core thread measured
 };
+
+// Bytes of one unit of each state group.
+std::vector<int64_t> UnitBytes(const Device& device, const ModelConfig& config);
 
 // Blocks of each state group so that their bytes are at most kv_bytes: as many positions as
 // possible, each of which every group can hold. kResourceExhausted if that is not even one block.

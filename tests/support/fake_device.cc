@@ -48,9 +48,38 @@ struct FakeVector final : DeviceVector {
 };
 
 // cells[layer][block * kBlockTokens + slot]; empty for a layer without KV of its own.
+// A unit that is saved leaves the number of its copy in the host's memory, where a real device
+// would write the unit.
 struct FakeState final : DeviceState {
   int64_t size_bytes() const override { return bytes; }
+  bool copies_units() const override { return true; }
+  void SaveUnit(int32_t group, BlockIndex unit, std::span<std::byte> out) const override {
+    CHECK(out.size() == static_cast<size_t>(FakeDevice::kUnitBytes));
+    const uint64_t number = saved.size();
+    std::vector<uint64_t>& copy = saved.emplace_back();
+    for (size_t layer = 0; layer < cells.size(); ++layer) {
+      if (group_of[layer] == group) {
+        const auto begin = cells[layer].begin() + int64_t{unit} * kBlockTokens;
+        copy.insert(copy.end(), begin, begin + kBlockTokens);
+      }
+    }
+    std::memcpy(out.data(), &number, sizeof(number));
+  }
+  void LoadUnit(int32_t group, BlockIndex unit, std::span<const std::byte> in) override {
+    uint64_t number = 0;
+    std::memcpy(&number, in.data(), sizeof(number));
+    auto from = saved.at(number).begin();
+    for (size_t layer = 0; layer < cells.size(); ++layer) {
+      if (group_of[layer] == group) {
+        std::copy_n(from, kBlockTokens, cells[layer].begin() + int64_t{unit} * kBlockTokens);
+        from += kBlockTokens;
+      }
+    }
+  }
+
   std::vector<std::vector<uint64_t>> cells;
+  std::vector<int32_t> group_of;  // by layer; -1: it has no KV of its own
+  mutable std::vector<std::vector<uint64_t>> saved;
   int64_t bytes = 0;
 };
 
@@ -119,12 +148,14 @@ StatusOr<std::unique_ptr<DeviceState>> FakeDevice::AllocateState(const ModelConf
                                                                  std::span<const int64_t> units) {
   auto state = std::make_unique<FakeState>();
   state->cells.resize(config.layers.size());
+  state->group_of.assign(config.layers.size(), -1);
   for (size_t layer = 0; layer < config.layers.size(); ++layer) {
     const LayerConfig& layer_config = config.layers[layer];
     if (layer_config.mixer == Mixer::kAttention &&
         layer_config.attention.source_layer == static_cast<int32_t>(layer)) {
       const int64_t blocks = units[static_cast<size_t>(layer_config.attention.state_group)];
       state->cells[layer].resize(static_cast<size_t>(blocks * kBlockTokens));
+      state->group_of[layer] = layer_config.attention.state_group;
     }
   }
   for (const int64_t blocks : units) {
