@@ -1,10 +1,14 @@
 #include "base/file_batch.h"
 
-#include <memory>
+#include <utility>
 
 namespace inferd {
 namespace {
 
+constexpr std::string_view kTemporary = ".tmp";
+// Held back to be written together.
+constexpr size_t kFilesMax = 128;
+constexpr uint64_t kBytesMax = 32 << 20;
 constexpr size_t kFoldersMax = 4096;  // to remember; others are made again, which does no harm
 
 }  // namespace
@@ -25,22 +29,29 @@ Status FileBatch::MakeFolder(const std::string& path) {
   return OkStatus();
 }
 
-Status FileBatch::Put(const std::string& path, std::string_view bytes) {
-  const std::string whole = root_ + '/' + path;
-  const std::string folder = ParentOf(whole);
-  RETURN_IF_ERROR(MakeFolder(folder));
-  const std::string temporary = whole + ".tmp";
-  {
-    ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, files_.Create(temporary));
-    RETURN_IF_ERROR(file->WriteAt(0, bytes));
-    RETURN_IF_ERROR(file->Sync());
+Status FileBatch::Put(const std::string& path, std::string bytes) {
+  waiting_bytes_ += bytes.size();
+  waiting_.push_back({root_ + '/' + path + std::string(kTemporary), std::move(bytes)});
+  return waiting_.size() >= kFilesMax || waiting_bytes_ >= kBytesMax ? Write() : OkStatus();
+}
+
+Status FileBatch::Write() {
+  const std::vector<NewFile> files = std::exchange(waiting_, {});
+  waiting_bytes_ = 0;
+  for (const NewFile& file : files) {
+    RETURN_IF_ERROR(MakeFolder(ParentOf(file.path)));
   }
-  RETURN_IF_ERROR(files_.Rename(temporary, whole));
-  dirty_.insert(folder);
+  RETURN_IF_ERROR(files_.WriteFiles(files));
+  for (const NewFile& file : files) {
+    RETURN_IF_ERROR(
+        files_.Rename(file.path, file.path.substr(0, file.path.size() - kTemporary.size())));
+    dirty_.insert(ParentOf(file.path));
+  }
   return OkStatus();
 }
 
 Status FileBatch::Commit() {
+  RETURN_IF_ERROR(Write());
   for (const std::string& folder : dirty_) {
     RETURN_IF_ERROR(files_.SyncFolder(folder));
   }
@@ -53,7 +64,7 @@ Status WriteFileDurably(FileSystem& files,
                         const std::string& name,
                         std::string_view bytes) {
   FileBatch batch(files, folder);
-  RETURN_IF_ERROR(batch.Put(name, bytes));
+  RETURN_IF_ERROR(batch.Put(name, std::string(bytes)));
   return batch.Commit();
 }
 

@@ -8,9 +8,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <functional>
+#include <system_error>
+#include <thread>
 
 #include "base/file.h"
 
@@ -19,6 +23,8 @@ namespace {
 
 constexpr mode_t kFileMode = 0640;
 constexpr mode_t kFolderMode = 0750;
+// Files synced at once: most of a sync is waiting for the device, which answers several together.
+constexpr size_t kWriteThreadsMax = 8;
 
 StatusCode CodeOf(int error) {
   switch (error) {
@@ -110,6 +116,34 @@ class PosixFileSystem final : public FileSystem {
     return std::make_unique<PosixFile>(path, fd);
   }
 
+  Status WriteFiles(std::span<const NewFile> files) override {
+    const size_t num_threads = std::min(files.size(), kWriteThreadsMax);
+    std::atomic<size_t> next{0};
+    std::vector<Status> statuses(num_threads);
+    const auto write = [&](Status& status) {
+      for (size_t i = next++; i < files.size() && status.ok(); i = next++) {
+        status = FileSystem::WriteFiles(files.subspan(i, 1));
+      }
+    };
+    std::vector<std::thread> threads;
+    try {
+      for (size_t i = 1; i < num_threads; ++i) {
+        threads.emplace_back(write, std::ref(statuses[i]));
+      }
+    } catch (const std::system_error&) {
+      // No more threads are to be had: those that are there write all.
+    }
+    if (num_threads > 0) {
+      write(statuses[0]);
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+    const auto failed = std::find_if(
+        statuses.begin(), statuses.end(), [](const Status& status) { return !status.ok(); });
+    return failed == statuses.end() ? OkStatus() : *failed;
+  }
+
   Status Rename(const std::string& from, const std::string& to) override {
     return rename(from.c_str(), to.c_str()) == 0 ? OkStatus() : SystemError(from, "rename", errno);
   }
@@ -181,6 +215,15 @@ class PosixFileSystem final : public FileSystem {
 };
 
 }  // namespace
+
+Status FileSystem::WriteFiles(std::span<const NewFile> files) {
+  for (const NewFile& file : files) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> writable, Create(file.path));
+    RETURN_IF_ERROR(writable->WriteAt(0, file.bytes));
+    RETURN_IF_ERROR(writable->Sync());
+  }
+  return OkStatus();
+}
 
 FileSystem& SystemFiles() {
   static PosixFileSystem files;

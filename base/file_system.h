@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,12 @@ struct DiskSpace {
   uint64_t free_bytes = 0;  // for users that are not root
 };
 
+// A file to be made, whole.
+struct NewFile {
+  std::string path;
+  std::string bytes;
+};
+
 // Thread-safe. Errors: kNotFound, kPermissionDenied, kResourceExhausted (no space, no inodes),
 // kUnavailable for all else that a device or kernel refuses.
 class FileSystem {
@@ -50,6 +57,10 @@ class FileSystem {
   virtual StatusOr<std::string> Read(const std::string& path, uint64_t size_bytes_max) = 0;
   // A new file, or an old one emptied; readable by user and group.
   virtual StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
+  // Creates, writes and syncs each; their folders' entries are the caller's to sync. After an error
+  // any of them may be there, whole or not. Here one after another; a file system that can sync
+  // several at once, which a device does in about the time of one, does so.
+  virtual Status WriteFiles(std::span<const NewFile> files);
   // Replaces `to`, atomically.
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status Remove(const std::string& path) = 0;

@@ -94,14 +94,14 @@ Status AuditSpill::ReadLeft() {
   std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) {
     return a.number < b.number;
   });
-  auto contents = ReadWal(segments, 0);
+  auto contents = ReadWal(std::move(segments), 0);
   if (!contents.ok()) {
     return Annotate(contents.status(), options_.folder);
   }
   MutexLock lock(mutex_);
-  for (std::string& leaf : contents->leaves) {
+  for (const std::string_view leaf : contents->leaves) {
     RETURN_IF_ERROR(Annotate(DraftOfSpilled(leaf).status(), options_.folder));
-    pending_.push_back(std::move(leaf));
+    pending_.emplace_back(leaf);
   }
   return OkStatus();
 }

@@ -126,6 +126,10 @@ StatusOr<std::unique_ptr<WritableFile>> DiskReserve::Create(const std::string& p
   return std::unique_ptr<WritableFile>(std::make_unique<File>(*this, *std::move(file)));
 }
 
+Status DiskReserve::WriteFiles(std::span<const NewFile> files) {
+  return WithReserve([&] { return files_.WriteFiles(files); });
+}
+
 Status DiskReserve::Rename(const std::string& from, const std::string& to) {
   return WithReserve([&] { return files_.Rename(from, to); });
 }

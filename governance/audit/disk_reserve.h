@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,7 @@ struct SpaceThresholds {
 SpaceLevel LevelOf(const DiskSpace& space, const SpaceThresholds& thresholds, SpaceLevel last);
 
 // Forwards to another FileSystem. A call that finds no space gives the reserve back and is tried
-// once more; syncs are never tried again. Thread-safe.
+// once more; syncs are never tried again but with files that are written anew. Thread-safe.
 class DiskReserve final : public FileSystem {
  public:
   // The reserve is `<folder>/reserve.<bytes>`, of zeros that were written. 0 bytes: there is none.
@@ -51,6 +52,7 @@ class DiskReserve final : public FileSystem {
 
   StatusOr<std::string> Read(const std::string& path, uint64_t size_bytes_max) override;
   StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
+  Status WriteFiles(std::span<const NewFile> files) override;
   Status Rename(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& path) override;
   Status CreateFolder(const std::string& path) override;

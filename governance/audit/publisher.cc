@@ -13,7 +13,7 @@ Publisher::Publisher(Options options, TileTree tree, std::string tail)
       batch_(*options_.files, options_.log_folder),
       published_size_(tree_.size()) {}
 
-Status Publisher::PutFull(const std::string& path, std::string_view bytes) {
+Status Publisher::PutFull(const std::string& path, std::string bytes) {
   if (compare_) {
     const auto existing = options_.files->Read(options_.log_folder + '/' + path, kBundleBytesMax);
     if (existing.ok() && *existing != bytes) {
@@ -24,7 +24,7 @@ Status Publisher::PutFull(const std::string& path, std::string_view bytes) {
     }
   }
   finished_.push_back(path);
-  return batch_.Put(path, bytes);
+  return batch_.Put(path, std::move(bytes));
 }
 
 Status Publisher::Add(std::string_view leaf, const Digest& hash) {
@@ -34,8 +34,9 @@ Status Publisher::Add(std::string_view leaf, const Digest& hash) {
         return PutFull(TilePath(level, tile), EncodeTile(hashes));
       }));
   if (tree_.Edge(0).empty()) {
-    RETURN_IF_ERROR(PutFull(BundlePath(tree_.size() / kTileWidth - 1), bundle_));
-    bundle_.clear();
+    const size_t bundle_bytes = bundle_.size();
+    RETURN_IF_ERROR(PutFull(BundlePath(tree_.size() / kTileWidth - 1), std::exchange(bundle_, {})));
+    bundle_.reserve(bundle_bytes);  // the next one is about as large
   }
   return OkStatus();
 }

@@ -52,7 +52,7 @@ class Publisher {
   void CompareWithExisting(bool compare) { compare_ = compare; }
 
  private:
-  Status PutFull(const std::string& path, std::string_view bytes);
+  Status PutFull(const std::string& path, std::string bytes);
   Status PutEdges();
   void RemovePartials();
 

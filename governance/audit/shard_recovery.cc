@@ -65,7 +65,7 @@ StatusOr<Wal> ReadSegments(FileSystem& files, const ShardPlace& place, uint64_t 
   std::sort(segments.begin(), segments.end(), [](const auto& a, const auto& b) {
     return a.number < b.number;
   });
-  auto contents = ReadWal(segments, size);
+  auto contents = ReadWal(std::move(segments), size);
   if (!contents.ok()) {
     return Annotate(contents.status(), place.state_folder);
   }
@@ -74,7 +74,7 @@ StatusOr<Wal> ReadSegments(FileSystem& files, const ShardPlace& place, uint64_t 
 }
 
 // A long write-ahead log is hashed on several threads: nothing else of a start takes longer.
-std::vector<Digest> HashLeaves(const std::vector<std::string>& leaves) {
+std::vector<Digest> HashLeaves(const std::vector<std::string_view>& leaves) {
   std::vector<Digest> hashes(leaves.size());
   const auto hash = [&](size_t start, size_t end) {
     for (size_t i = start; i < end; ++i) {

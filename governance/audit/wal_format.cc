@@ -90,7 +90,7 @@ class WalReader {
     contents_.last_group = frame.group;
     ++contents_.frames;
     if (frame.index >= first_index_) {
-      contents_.leaves.emplace_back(frame.leaf);
+      contents_.leaves.push_back(frame.leaf);
     }
     return OkStatus();
   }
@@ -192,12 +192,14 @@ std::optional<WalFrame> ParseWalFrame(std::string_view bytes, uint64_t epoch) {
   return frame;
 }
 
-StatusOr<WalContents> ReadWal(const std::vector<WalSegmentBytes>& segments, uint64_t first_index) {
+StatusOr<WalContents> ReadWal(std::vector<WalSegmentBytes> segments, uint64_t first_index) {
   WalReader reader(first_index);
   for (const WalSegmentBytes& segment : segments) {
     RETURN_IF_ERROR(reader.Read(segment));
   }
-  return reader.Finish();
+  WalContents contents = reader.Finish();
+  contents.segments = std::move(segments);
+  return contents;
 }
 
 }  // namespace inferd

@@ -52,23 +52,28 @@ void AppendWalFrame(std::string& bytes, uint64_t epoch, const WalFrame& frame);
 // The frame at the beginning of `bytes`; nothing if that is none.
 std::optional<WalFrame> ParseWalFrame(std::string_view bytes, uint64_t epoch);
 
-// What a crash left.
-struct WalContents {
-  std::vector<std::string> leaves;  // number first_index and on
-  uint64_t frames = 0;              // valid ones, also of leaves before first_index
-  uint64_t torn_bytes = 0;          // of frames that no one was told to be durable
-  uint64_t last_group = 0;
-};
-
 struct WalSegmentBytes {
   uint64_t number = 0;
   std::string bytes;
+};
+
+// What a crash left. Moved, not copied: the leaves lie in the segments.
+struct WalContents {
+  WalContents() = default;
+  WalContents(WalContents&&) = default;
+  WalContents& operator=(WalContents&&) = default;
+
+  std::vector<WalSegmentBytes> segments;
+  std::vector<std::string_view> leaves;  // number first_index and on
+  uint64_t frames = 0;                   // valid ones, also of leaves before first_index
+  uint64_t torn_bytes = 0;               // of frames that no one was told to be durable
+  uint64_t last_group = 0;
 };
 
 // Reads segments, in the order of their numbers. `first_index` is the size of the tree that
 // integrated leaves are in. kDataLoss if a leaf that may have been acknowledged is missing: a frame
 // is bad and another, of a later group, is good. A bad frame of the last group written is a torn
 // tail: nobody was told of it.
-StatusOr<WalContents> ReadWal(const std::vector<WalSegmentBytes>& segments, uint64_t first_index);
+StatusOr<WalContents> ReadWal(std::vector<WalSegmentBytes> segments, uint64_t first_index);
 
 }  // namespace inferd
