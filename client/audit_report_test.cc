@@ -1,9 +1,15 @@
 // Goal: the page says what it was given, needs nothing from elsewhere, and no text in it can become
-// markup. Method: pages as text; audit_cli_test.py looks at a real one.
+// markup. Method: pages as text, one against a golden file (UPDATE_GOLDEN=1 rewrites it: look at it
+// in a browser then, on paper and in the dark, too); audit_cli_test.py looks at a real one.
 #include "client/audit_report.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 namespace inferd {
 namespace {
@@ -40,21 +46,45 @@ AuditReport Full() {
 
 TEST(AuditReport, SaysWhatItWasGiven) {
   const std::string page = RenderAuditReport(Full());
-  for (const char* text : {"Tenant: acme",
-                           "From 2026-10-01 to 2026-11-01",
-                           "Made 2026-11-02T08:00:00Z",
-                           "The log verifies.",
-                           "4321 records",
-                           "3 requests were still open",
-                           "<td>m</td><td>sha256:01</td><td class=\"n\">11</td>",
-                           "<td class=\"n\">9</td><td class=\"n\">2</td>",
-                           "<td class=\"n\">1234</td><td class=\"n\">567</td>",
-                           "<td>QUEUE_FULL</td><td>UNAVAILABLE</td><td class=\"n\">17</td>",
-                           "<td>hold.set</td><td>acme</td><td>uid:1000</td>",
-                           "example.org/log\n4321\nroot",
-                           "example.org/log+00+AA"}) {
+  for (const char* text :
+       {"Tenant: acme",
+        "From 2026-10-01 to 2026-11-01",
+        "Made 2026-11-02T08:00:00Z",
+        "The log verifies.",
+        "4,321 records",
+        "3 requests were still open",
+        "<td class=\"t\">m</td><td class=\"t\">sha256:01</td><td class=\"n\">11</td>",
+        "<td class=\"n\">9</td><td class=\"n\">2</td>",
+        "<td class=\"n\">1,234</td><td class=\"n\">567</td>",
+        "<td class=\"w\">QUEUE_FULL</td><td class=\"w\">UNAVAILABLE</td><td class=\"n\">17</td>",
+        "<td class=\"w\">hold.set</td><td class=\"t\">acme</td><td class=\"t\">uid:1000</td>",
+        "example.org/log\n4321\nroot",
+        "example.org/log+00+AA"}) {
     EXPECT_THAT(page, HasSubstr(text));
   }
+}
+
+// Names as long as they come: what may be broken into lines, and what may not.
+AuditReport Wide() {
+  AuditReport report = Full();
+  report.tenant = std::string("acme-") + std::string(59, 'x');
+  report.uses[0].model = "example-org/a-model-of-many-experts-8x22b-instruct-v0.1-gguf-q4_k_m";
+  report.uses[0].digest = "sha256:" + std::string(64, 'f');
+  report.uses[0].input_tokens = 123'456'789'012;
+  report.acts[0].type = "review.payload_viewed";
+  report.acts[0].actor = "spiffe://example.org/ns/prod/sa/compliance-officer";
+  report.warnings = {"the log was silent for 100 s before leaf 12"};
+  return report;
+}
+
+TEST(AuditReport, GoldenPage) {
+  constexpr char kPath[] = INFERD_SOURCE_DIR "/client/golden/audit_report.html";
+  const std::string page = RenderAuditReport(Wide());
+  if (std::getenv("UPDATE_GOLDEN") != nullptr) {
+    std::ofstream(kPath) << page;
+  }
+  std::ifstream file(kPath);
+  EXPECT_EQ(page, std::string(std::istreambuf_iterator<char>(file), {}));
 }
 
 TEST(AuditReport, SaysWhatIsMissing) {
