@@ -42,8 +42,9 @@ StatusOr<std::unique_ptr<WitnessClient>> MakeWitnessClient(const Config& config,
       .clock = &parts.clock,
       .log_folder = config.state_directory + "/log",
       .policy = std::move(policy),
-      .post = [](const std::string& url,
-                 const std::string& body) { return PostHttp(url, body, kWitnessTimeout); },
+      .post = [http = HttpOptions{.timeout = kWitnessTimeout, .ca_file = config.audit.witness_ca}](
+                  const std::string& url,
+                  const std::string& body) { return PostHttp(url, body, http); },
       .publish =
           [&log = parts.log](const std::string& note) {
             // Refused if the log has gone on meanwhile; `witnessed` has it nevertheless.

@@ -123,6 +123,7 @@ struct Config {
     std::vector<std::string> best_effort_approved_by;
     std::vector<TenantAudit> tenants;
     std::string witness_policy;  // a tlog-policy file; "": no witness is asked
+    std::string witness_ca;      // PEM: believed at https://; "": the machine's trust store
     int64_t retention_days = 0;
     Duration key_backup_interval = std::chrono::hours(24);
     std::string key_backup_directory;  // "": <state_directory>/backups

@@ -201,6 +201,10 @@ void VisitAudit(FieldVisitor& v, Config& c) {
            c.audit.witness_policy,
            {.choices = {}, .check = {}, .required = false},
            "A tlog-policy file: its witnesses that have a url are asked to cosign; empty: none.");
+  v.String("witness_ca",
+           c.audit.witness_ca,
+           {.choices = {}, .check = {}, .required = false},
+           "PEM file of the authorities believed at witnesses' https urls; empty: the machine's.");
   v.Integer("retention_days",
             c.audit.retention_days,
             {.min = 0, .max = 36500, .required = false},

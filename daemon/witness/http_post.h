@@ -18,10 +18,18 @@ struct HttpAnswer {
   std::string body;
 };
 
-// Blocks for `timeout` at most, and for the name's resolution. `url` is http://HOST[:PORT][/PATH];
-// kInvalidArgument for another form, https included: a witness elsewhere is reached through a
-// tunnel that the operator trusts. kUnavailable or kDeadlineExceeded if no answer comes. The
-// answer's status is not looked at.
-StatusOr<HttpAnswer> PostHttp(std::string_view url, std::string_view body, Duration timeout);
+struct HttpOptions {
+  Duration timeout{};  // of all but the name's resolution
+  // https: whose certificates are believed, a PEM file; "": the machine's trust store.
+  std::string ca_file{};
+};
+
+// Blocks. `url` is http(s)://HOST[:PORT][/PATH]; kInvalidArgument for another form. https is TLS
+// 1.2 or newer, and the certificate must be for HOST. kUnavailable or kDeadlineExceeded if no
+// answer comes, kFailedPrecondition for a ca_file that is none. The answer's status is not looked
+// at.
+StatusOr<HttpAnswer> PostHttp(std::string_view url,
+                              std::string_view body,
+                              const HttpOptions& options);
 
 }  // namespace inferd

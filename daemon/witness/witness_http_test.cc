@@ -61,7 +61,7 @@ class WitnessHttpTest : public testing::Test {
         .post =
             [this](const std::string& url, const std::string& body) {
               ++num_posts_;
-              return PostHttp(url, body, std::chrono::seconds(30));
+              return PostHttp(url, body, {.timeout = std::chrono::seconds(30)});
             },
         .publish = [this](const std::string& note) { (void)log_->PublishCosigned(note); },
         .on_rollback = [this](const Status& why) { rollback_ = std::string(Message(why)); }};
@@ -79,7 +79,7 @@ class WitnessHttpTest : public testing::Test {
     return *VerifyLog(SystemFiles(), folder_ / "audit/log", policy_, VerifyOptions());
   }
   StatusOr<HttpAnswer> Post(const std::string& path, const std::string& body) {
-    return PostHttp(Url() + path, body, std::chrono::seconds(30));
+    return PostHttp(Url() + path, body, {.timeout = std::chrono::seconds(30)});
   }
 
   TempFolder folder_;
@@ -186,7 +186,7 @@ TEST_F(WitnessHttpTest, AWitnessThatIsAwayIsTriedLater) {
   options.post = [&](const std::string& url, const std::string& body) -> StatusOr<HttpAnswer> {
     ++num_posts_;
     return away ? ErrorF(StatusCode::kUnavailable, "away")
-                : PostHttp(url, body, std::chrono::seconds(30));
+                : PostHttp(url, body, {.timeout = std::chrono::seconds(30)});
   };
   WitnessClient client(std::move(options));
   client.AskAll();
@@ -206,8 +206,10 @@ TEST_F(WitnessHttpTest, AnswersWhatIsNoRequest) {
   EXPECT_EQ(Post("/", "rubbish")->status, 404);
   EXPECT_EQ(Post("/add-checkpoint/x", "")->status, 404);
   EXPECT_EQ(Post("/add-checkpoint", std::string(kWitnessRequestBytesMax + 1, 'x'))->status, 400);
-  for (const char* url : {"https://127.0.0.1/", "127.0.0.1", "http://", "http://a b/"}) {
-    EXPECT_EQ(PostHttp(url, "", kWitnessTimeout).status().code(), StatusCode::kInvalidArgument);
+  for (const char* url :
+       {"ftp://127.0.0.1/", "https:///x", "127.0.0.1", "http://", "http://a b/"}) {
+    EXPECT_EQ(PostHttp(url, "", {.timeout = kWitnessTimeout}).status().code(),
+              StatusCode::kInvalidArgument);
   }
   for (const char* address : {"localhost:1", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", ":1"}) {
     EXPECT_FALSE(WitnessServer::Start(address, witness_, SystemClock()).ok()) << address;
