@@ -13,7 +13,7 @@
 #include "client/audit_text.h"
 #include "client/commands.h"
 #include "client/table.h"
-#include "governance/keys/secret_files.h"
+#include "governance/keys/note_key.h"
 #include "governance/verify/evidence.h"
 #include "governance/verify/log_layout.h"
 
@@ -21,16 +21,6 @@ namespace inferd {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-StatusOr<NoteSigner> ReadSigner(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string text, ReadSecretFile(path));
-  while (!text.empty() && text.back() == '\n') {
-    text.pop_back();
-  }
-  auto signer = NoteSigner::Parse(text);
-  Cleanse(text);
-  return signer.ok() ? std::move(signer) : StatusOr<NoteSigner>(Annotate(signer.status(), path));
-}
 
 // The shards in their order, each as of the note that the policy is content with: the published
 // one, or the last one that enough witnesses cosigned.
@@ -143,7 +133,7 @@ StatusOr<ExitCode> ExportEvidence(const CommonOptions& common,
     return ErrorF(StatusCode::kInvalidArgument,
                   "--sign-key names the key of whoever exports; `inferctl keys signer` makes one");
   }
-  ASSIGN_OR_RETURN(const NoteSigner signer, ReadSigner(command.sign_key));
+  ASSIGN_OR_RETURN(const NoteSigner signer, ReadNoteKey(command.sign_key));
   EvidenceOptions options{.selection = {.tenant = command.tenant,
                                         .from = command.from,
                                         .to = command.to,

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "governance/keys/note_key.h"
 #include "governance/keys/secret_files.h"
 #include "governance/verify/log_layout.h"
 
@@ -66,17 +67,6 @@ Status MakeFolders(const std::string& root) {
   return OkStatus();
 }
 
-StatusOr<NoteSigner> ReadNoteKey(const std::string& folder) {
-  const std::string path = SecretFilePath(folder, kNoteKeyFile);
-  ASSIGN_OR_RETURN(std::string text, ReadSecretFile(path));
-  while (!text.empty() && text.back() == '\n') {
-    text.pop_back();
-  }
-  auto signer = NoteSigner::Parse(text);
-  Cleanse(text);
-  return signer.ok() ? std::move(signer) : StatusOr<NoteSigner>(Annotate(signer.status(), path));
-}
-
 StatusOr<std::vector<std::unique_ptr<ShardReader>>> OpenShards(const std::string& log_folder,
                                                                const NoteVerifier& verifier) {
   std::vector<ShardName> names;
@@ -106,7 +96,7 @@ StatusOr<std::unique_ptr<AuditState>> AuditState::Open(const Config& config,
                                                        const Clock& clock) {
   RETURN_IF_ERROR(MakeFolders(config.state_directory));
   const std::string keys = KeysFolder(config);
-  ASSIGN_OR_RETURN(NoteSigner signer, ReadNoteKey(keys));
+  ASSIGN_OR_RETURN(NoteSigner signer, ReadNoteKey(SecretFilePath(keys, kNoteKeyFile)));
   ASSIGN_OR_RETURN(SecretKey pepper, ReadKeyFile(SecretFilePath(keys, kSubjectPepperFile)));
   std::unique_ptr<AuditState> state(
       new AuditState(config.state_directory, std::move(signer), std::move(pepper)));
@@ -279,7 +269,8 @@ void AuditState::KeepIndex() {
 }
 
 Status RebuildAuditIndex(const Config& config, const AuditIndex::Progress& progress) {
-  ASSIGN_OR_RETURN(const NoteSigner signer, ReadNoteKey(KeysFolder(config)));
+  ASSIGN_OR_RETURN(const NoteSigner signer,
+                   ReadNoteKey(SecretFilePath(KeysFolder(config), kNoteKeyFile)));
   ASSIGN_OR_RETURN(const auto shards,
                    OpenShards(config.state_directory + "/log", signer.verifier()));
   const std::string path = config.state_directory + "/index/audit.sqlite";

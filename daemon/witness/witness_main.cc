@@ -11,7 +11,7 @@
 #include "base/file_batch.h"
 #include "base/file_system.h"
 #include "daemon/witness/witness_server.h"
-#include "governance/keys/secret_files.h"
+#include "governance/keys/note_key.h"
 
 namespace inferd {
 namespace {
@@ -24,16 +24,8 @@ struct Arguments {
 };
 
 StatusOr<NoteSigner> ReadKey(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string text, ReadSecretFile(path));
-  while (!text.empty() && text.back() == '\n') {
-    text.pop_back();
-  }
-  auto signer = NoteSigner::Parse(text);
-  Cleanse(text);
-  if (!signer.ok()) {
-    return Annotate(signer.status(), path);
-  }
-  if (signer->verifier().type() != NoteKeyType::kEd25519Cosignature) {
+  ASSIGN_OR_RETURN(NoteSigner signer, ReadNoteKey(path));
+  if (signer.verifier().type() != NoteKeyType::kEd25519Cosignature) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "%s: a log's key; `inferctl keys signer --witness` makes a witness's",
                   path);
