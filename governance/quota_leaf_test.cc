@@ -15,6 +15,7 @@
 #include "base/random.h"
 #include "base/ulid.h"
 #include "governance/audit/audit_writer.h"
+#include "governance/quota/usage_report.h"
 #include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
 #include "tests/support/fake_file_system.h"
@@ -198,10 +199,39 @@ class QuotaLogTest : public testing::Test {
     }
     EXPECT_EQ(whole.usage(), fold_.usage());
     EXPECT_EQ(whole.num_open(), running_.size());
+    CheckReport();
     const auto restored = UsageFold::Restore(readers_);
     ASSERT_TRUE(restored.ok()) << restored.status();
     EXPECT_EQ(restored->usage(), fold_.usage());
     EXPECT_EQ(restored->num_open(), running_.size());
+  }
+
+  // The report of all days has the current day's and month's sums of every account.
+  void CheckReport() {
+    UsageReport report({.first = 0, .last = 1'000'000});
+    for (EntryReader* reader : readers_) {
+      ASSERT_TRUE(report.Add(*reader).ok());
+    }
+    uint64_t num_open = 0;
+    std::map<QuotaAccount, BudgetUse> days;
+    std::map<QuotaAccount, BudgetUse> months;
+    for (const auto& [key, sums] : report.rows()) {
+      num_open += sums.open;
+      const auto found = fold_.usage().find(key.account);
+      ASSERT_NE(found, fold_.usage().end());
+      const QuotaAmounts amounts = {.in = sums.input_tokens, .out = sums.output_tokens};
+      if (key.day == found->second.day) {
+        days[key.account].Add(amounts);
+      }
+      if (MonthOf(key.day) == found->second.month) {
+        months[key.account].Add(amounts);
+      }
+    }
+    EXPECT_EQ(num_open, running_.size());
+    for (const auto& [account, usage] : fold_.usage()) {
+      EXPECT_EQ(days[account], usage.of_day);
+      EXPECT_EQ(months[account], usage.of_month);
+    }
   }
 
   FakeFileSystem files_{7};

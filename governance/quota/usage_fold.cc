@@ -212,23 +212,35 @@ Status UsageFold::Add(const std::string& origin, uint64_t index, std::string_vie
   return Annotate(added, absl::StrFormat("%s, leaf %d", origin, index));
 }
 
-Status UsageFold::Admit(const LeafView& leaf, LogPlace place) {
-  if (leaf.account.empty()) {
-    return OkStatus();  // exempt
+StatusOr<std::optional<QuotaIntent>> IntentOf(const LeafView& admitted) {
+  if (admitted.account.empty()) {
+    return std::optional<QuotaIntent>();
   }
-  const Json account = Parse(leaf.account);
-  const Json window = Parse(leaf.window);
+  const Json account = Parse(admitted.account);
+  const Json window = Parse(admitted.window);
   const auto day = ParseUtcDay(window.is_string() ? window.get<std::string>() : "");
   if (!day.ok()) {
     return ErrorF(StatusCode::kDataLoss, "quota.win: %s", Message(day.status()));
   }
-  Open open{.account = {.org = Text(account, "org"),
-                        .tenant = std::string(leaf.tenant),
-                        .project = Text(account, "project"),
-                        .key = Text(account, "key"),
-                        .model = Text(account, "model")},
-            .day = *day,
-            .upper_bound = AmountsOf(leaf.reserved),
+  return std::optional(QuotaIntent{.account = {.org = Text(account, "org"),
+                                               .tenant = std::string(admitted.tenant),
+                                               .project = Text(account, "project"),
+                                               .key = Text(account, "key"),
+                                               .model = Text(account, "model")},
+                                   .day = *day,
+                                   .upper_bound = AmountsOf(admitted.reserved)});
+}
+
+QuotaAmounts SettledOf(const LeafView& ended) { return AmountsOf(ended.settled); }
+
+Status UsageFold::Admit(const LeafView& leaf, LogPlace place) {
+  ASSIGN_OR_RETURN(const auto intent, IntentOf(leaf));
+  if (!intent.has_value()) {
+    return OkStatus();
+  }
+  Open open{.account = intent->account,
+            .day = intent->day,
+            .upper_bound = intent->upper_bound,
             .order = next_order_++};
   if (sums_) {
     usage_[open.account].Admit(open.day, open.upper_bound);
@@ -247,7 +259,7 @@ Status UsageFold::End(const LeafView& leaf, const std::string& origin) {
     return OkStatus();  // exempt
   }
   const Open& open = found->second;
-  const QuotaAmounts settled = AmountsOf(leaf.settled);
+  const QuotaAmounts settled = SettledOf(leaf);
   if (settled.in > open.upper_bound.in || settled.out > open.upper_bound.out ||
       settled.micro > open.upper_bound.micro) {
     return ErrorF(StatusCode::kDataLoss, "settles more than its admitted leaf reserved");

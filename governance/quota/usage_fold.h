@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -72,6 +73,16 @@ class UsageFold {
   // Before a snapshot's place only what is open counts: the sums are in the snapshot.
   bool sums_ = true;
 };
+
+// What an admitted leaf reserved, and for whom. Nothing: it is exempt. kDataLoss: not as written.
+struct QuotaIntent {
+  QuotaAccount account{};
+  UtcDay day = 0;
+  QuotaAmounts upper_bound{};
+};
+StatusOr<std::optional<QuotaIntent>> IntentOf(const LeafView& admitted);
+// What a completed or aborted leaf settled.
+QuotaAmounts SettledOf(const LeafView& ended);
 
 // The part in a leaf's `d`; kDataLoss if it is none.
 StatusOr<UsageSnapshotPart> ParseSnapshotPart(std::string_view detail);
