@@ -4,6 +4,7 @@
 
 #include "daemon/error_map.h"
 #include "governance/audit/canonical_json.h"
+#include "governance/quota_leaf.h"
 
 namespace inferd {
 namespace {
@@ -57,13 +58,12 @@ SamplingFacts SamplingOf(const GenerationRequest& request, const CallRecord& rec
   return out;
 }
 
-// The most that the call can use, which a crash would charge.
-QuotaFacts UpperBound(const CallFacts& facts, const GenerationRequest& request) {
-  const int64_t room = facts.model->config.context_tokens_max - facts.prompt_tokens;
-  const int64_t out = std::min<int64_t>(request.stopping.max_tokens.value_or(room), room);
-  return {.dec = "exempt",
-          .res = {.in = static_cast<uint64_t>(facts.prompt_tokens),
-                  .out = static_cast<uint64_t>(std::max<int64_t>(out, 0) * request.n)}};
+// What is reserved; without quotas, the upper bound.
+QuotaFacts QuotaOf(const GenerationCall& call, const PreparedGeneration& prepared) {
+  const QuotaReservation& reservation = call.governed.reservation;
+  return reservation.open()
+             ? ReservedFacts(reservation)
+             : QuotaFacts{.dec = "exempt", .res = UpperBoundOf(prepared.facts, prepared.request)};
 }
 
 }  // namespace
@@ -127,7 +127,8 @@ AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,
   draft.model->hw = options_.hardware;
   draft.model->det = "batch-invariant";
   draft.model->num = "sha256:" + facts.model->numerics_id.Hex();
-  draft.quota = UpperBound(facts, prepared.request);
+  draft.policy = call.governed.policy;
+  draft.quota = QuotaOf(call, prepared);
   draft.sampling = SamplingOf(prepared.request, record);
   draft.route = RouteFacts{.kind = "local"};
   InputFacts& input = draft.input.emplace();
@@ -202,7 +203,8 @@ LeafDraft AuditJoin::EndDraft(const GenerationCall& call, const CallOutcome& out
   out.err = outcome.status.ok() ? "" : std::string(Name(ReasonOf(outcome.status)));
   out.use = {
       .in = outcome.prompt_tokens, .cached = outcome.cached_tokens, .out = outcome.output_tokens};
-  out.settle = {.in = outcome.prompt_tokens, .out = outcome.output_tokens};
+  out.settle = call.governed.settled.value_or(
+      QuotaAmounts{.in = outcome.prompt_tokens, .out = outcome.output_tokens});
   out.queue_us = Micros(outcome.queue);
   out.ttft_us = Micros(outcome.first_token);
   out.total_us = Micros(outcome.total);
@@ -278,6 +280,8 @@ void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
   }
   draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(status.code()),
                                .err = std::string(Name(ReasonOf(status)))};
+  draft.policy = call.governed.policy;
+  draft.quota = call.governed.quota_denied;
   log_.Append(std::move(draft), [](const auto&) {});
 }
 

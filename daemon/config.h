@@ -18,6 +18,7 @@ inline constexpr int64_t kAuditTenantsMax = 10'000;
 inline constexpr int64_t kScheduledTenantsMax = 10'000;
 inline constexpr int64_t kServiceClassesMax = 16;
 inline constexpr int64_t kPublicPrefixesMax = 64;
+inline constexpr int64_t kQuotasMax = 10'000;
 
 // A model to serve.
 struct ModelEntry {
@@ -60,6 +61,16 @@ struct PublicPrefixEntry {
   std::string model = "";
   std::string kind = "system";
   std::string path = "";
+};
+
+// A quota; fields as in QuotaLimit. Empty names: all of that level.
+struct QuotaEntry {
+  std::string id, org, tenant, project, key, model;
+  std::string metric = "otpm";
+  int64_t limit = 0;
+  int64_t burst = 0;
+  std::string mode = "enforce";
+  bool cached_free = false;
 };
 
 // Every field's meaning, unit, default and bounds stand in config_schema.cc, which reads, prints
@@ -128,6 +139,11 @@ struct Config {
     Duration key_backup_interval = std::chrono::hours(24);
     std::string key_backup_directory;  // "": <state_directory>/backups
   } audit;
+  // The first policy set, of files that only their owner may write; "": no policies.
+  struct FirstPolicies {
+    std::string schema, policies;
+  } policy;
+  std::vector<QuotaEntry> quotas;
   // Where the daemon keeps what outlives it: audit log, payloads, keys, index.
   std::string state_directory = "/var/lib/inferd";
   // Secrets that no credential gives; "": <state_directory>/keys.

@@ -310,6 +310,7 @@ void VisitConfig(FieldVisitor& visitor, Config& config) {
   VisitDevice(visitor, config);
   VisitModels(visitor, config);
   VisitScheduling(visitor, config);
+  VisitGovernance(visitor, config);
   VisitRequests(visitor, config);
   VisitEgress(visitor, config);
   VisitAudit(visitor, config);

@@ -62,6 +62,8 @@ void VisitConfig(FieldVisitor& visitor, Config& config);
 
 // Parts of the config with rules of their own.
 void VisitScheduling(FieldVisitor& visitor, Config& config);
+// Policies and quotas: config_governance.cc.
+void VisitGovernance(FieldVisitor& visitor, Config& config);
 // One tenant, in the map that is open.
 void VisitTenant(FieldVisitor& visitor, TenantEntry& tenant);
 

@@ -272,7 +272,8 @@ TEST(Config, TheSchemaAgreesWithTheReader) {
                                   "audit: {best_effort_approved_by: [{person: a}], "
                                   "tenants: [{name: acme}]}\n"
                                   "scheduler: {classes: [{name: chat}], tenants: [{name: acme}]}\n"
-                                  "public_prefixes: [{model: tiny, path: a.txt}]\n";
+                                  "public_prefixes: [{model: tiny, path: a.txt}]\n"
+                                  "quotas: [{id: a, org: o, metric: rpm, limit: 1}]\n";
   const std::string printed = PrintConfig(ParseConfig(one_of_each, "c.yaml", {}));
   EXPECT_EQ(leaves, static_cast<size_t>(std::count(printed.begin(), printed.end(), '#')));
 }

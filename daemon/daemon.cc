@@ -20,9 +20,11 @@
 #include "daemon/model_loader.h"
 #include "daemon/model_service.h"
 #include "daemon/queue_service.h"
+#include "daemon/request_governor.h"
 #include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
 #include "daemon/tls_credentials.h"
+#include "daemon/usage_service.h"
 #include "daemon/worker_pool.h"
 
 namespace inferd {
@@ -73,9 +75,11 @@ GrpcServer::Options ToServerOptions(const Config& config,
 struct Daemon::Parts {
   Parts(const Config& the_config,
         std::unique_ptr<Device> the_device,
+        std::unique_ptr<RequestGovernor> the_governor,
         std::unique_ptr<AuditState> the_audit)
       : config(the_config),
         device(std::move(the_device)),
+        governor(std::move(the_governor)),
         audit(std::move(the_audit)),
         registry(static_cast<size_t>(config.requests.in_flight_max)),
         egress(registry,
@@ -95,6 +99,10 @@ struct Daemon::Parts {
     return {authenticator, SystemClock(), audit == nullptr ? nullptr : &audit->join(), uid};
   }
 
+  UsageServiceParts UsageParts(const CallGate& gate) {
+    return {.governor = *governor, .history = usage, .clock = SystemClock(), .gate = gate};
+  }
+
   // The admin plane: the default socket lies in the state folder, which is the audit log's.
   Status StartAdmin() {
     if (audit == nullptr && config.admin_address.empty()) {
@@ -112,6 +120,8 @@ struct Daemon::Parts {
                                            .clock = SystemClock(),
                                            .gate = gate}));
       services.push_back(MakeModelAdminService(loader, gate));
+      services.push_back(MakeQuotaAdminService(UsageParts(gate)));
+      services.push_back(MakePolicyAdminService(UsageParts(gate)));
       return services;
     };
     ASSIGN_OR_RETURN(admin, AdminServer::Start(AdminPath(config), make_services));
@@ -120,7 +130,10 @@ struct Daemon::Parts {
 
   const Config config;
   const std::unique_ptr<Device> device;
+  // Before the audit log, whose last callbacks hold calls and so their reservations.
+  const std::unique_ptr<RequestGovernor> governor;
   const std::unique_ptr<AuditState> audit;  // nullptr: no audit log
+  UsageHistory usage{audit.get()};
   ModelDirectory models;
   StreamRegistry registry;
   EgressThread egress;
@@ -167,7 +180,9 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
     }
     RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, std::move(detail)));
   }
-  auto parts = std::make_unique<Parts>(config, std::move(device), std::move(audit));
+  ASSIGN_OR_RETURN(auto governor, RequestGovernor::Open(config, audit.get(), SystemClock()));
+  auto parts =
+      std::make_unique<Parts>(config, std::move(device), std::move(governor), std::move(audit));
   if (parts->audit != nullptr) {
     parts->audit->join().set_deliver(
         [&egress = parts->egress](CallPtr call, AuditStage stage, StatusOr<AuditReceipt> result) {
@@ -190,8 +205,10 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                              .delivery = {.message_tokens_max = config.egress.message_tokens_max,
                                           .message_delay_max = config.egress.message_delay_max},
                              .duration_max = config.requests.duration_max,
-                             .audit = parts->audit == nullptr ? nullptr : &parts->audit->join()}));
+                             .audit = parts->audit == nullptr ? nullptr : &parts->audit->join(),
+                             .governor = *parts->governor}));
   services.push_back(MakeModelService(parts->models, parts->Gate()));
+  services.push_back(MakeUsageService(parts->UsageParts(parts->Gate()), parts->workers));
   if (!config.data.tls.certificate.empty()) {
     const Config::DataListener::Tls& tls = config.data.tls;
     ASSIGN_OR_RETURN(

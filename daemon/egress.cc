@@ -65,6 +65,25 @@ void KeepContent(const CallFacts& facts, const GenerationEvent& event, std::stri
   }
 }
 
+// Tokens that a lease is for: how far a request runs on after a limit was closed.
+constexpr uint64_t kLeaseTokens = 64;
+
+// Once for each call; more change nothing.
+void SettleQuota(GenerationCall& call) {
+  if (call.governed.reservation.open()) {
+    const int64_t cached = call.started.has_value() ? call.started->usage.cached_tokens : 0;
+    const QuotaActual actual = {.in = static_cast<uint64_t>(call.facts.prompt_tokens),
+                                .cached = static_cast<uint64_t>(cached),
+                                .out = static_cast<uint64_t>(call.output_tokens)};
+    call.governed.settled = call.governed.reservation.Settle(actual).charged;
+  }
+}
+
+void ChargeInFull(GenerationCall& call) {
+  const QuotaAmounts& bound = call.governed.reservation.upper_bound();
+  (void)call.governed.reservation.Settle({.in = bound.in, .out = bound.out, .micro = bound.micro});
+}
+
 CallOutcome OutcomeOf(const GenerationCall& call, TimePoint now) {
   CallOutcome outcome;
   outcome.status = call.recorded.status;
@@ -106,6 +125,10 @@ void Egress::HandleEvents(std::vector<GenerationEvent>&& events, TimePoint now) 
   }
   for (const CallPtr& call : touched_) {
     if (call->closed) {
+      continue;
+    }
+    if (!HoldsLease(*call)) {
+      Abort(call, MakeError(Reason::kTokenBudget, "a limit was closed meanwhile"), now);
       continue;
     }
     Pump(call, now);
@@ -158,6 +181,20 @@ void Egress::HandleEvent(const CallPtr& call, GenerationEvent&& event, TimePoint
     return;
   }
   choice.end = std::move(event);
+}
+
+bool Egress::HoldsLease(GenerationCall& call) {
+  QuotaReservation& reservation = call.governed.reservation;
+  if (!reservation.open()) {
+    return true;
+  }
+  const auto spent = static_cast<uint64_t>(call.output_tokens);
+  while (reservation.leased() < std::min(spent, reservation.upper_bound().out)) {
+    if (reservation.Lease(kLeaseTokens) == 0) {
+      return false;
+    }
+  }
+  return true;
 }
 
 void Egress::HandleHandOver(const CallPtr& call, const Status& status, TimePoint now) {
@@ -236,6 +273,7 @@ void Egress::Close(const CallPtr& call,
     if (audit_ != nullptr) {
       audit_->Deny(*call, status);
     }
+    SettleQuota(*call);
     SendEnd(call, last, status, nullptr, now);
     return;
   }
@@ -251,6 +289,7 @@ void Egress::EndRecord(const CallPtr& call, TimePoint now) {
   RecordState& recorded = call->recorded;
   if (recorded.receipt.has_value() && !recorded.ending) {
     recorded.ending = true;
+    SettleQuota(*call);  // the leaf says what it came to
     audit_->End(call, OutcomeOf(*call, now));
   } else if (!recorded.sent && (recorded.admitted || !recorded.lost.ok())) {
     EndWithoutRecord(call, now);
@@ -259,6 +298,13 @@ void Egress::EndRecord(const CallPtr& call, TimePoint now) {
 
 void Egress::EndWithoutRecord(const CallPtr& call, TimePoint now) {
   const RecordState& recorded = call->recorded;
+  if (!recorded.lost.ok()) {
+    call->governed.reservation.Cancel();  // as the log has it: it was never admitted
+  } else if (!recorded.admitted) {
+    ChargeInFull(*call);  // its leaf may yet come, and then nothing ends it
+  } else {
+    SettleQuota(*call);
+  }
   if (call->record.mode == AuditMode::kBestEffort) {
     SendEnd(call, recorded.last.get(), recorded.status, nullptr, now);
   } else {

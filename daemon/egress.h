@@ -64,6 +64,8 @@ class Egress {
              const Status& status,
              bool cancel,
              TimePoint now);
+  // May what came so far be computed? Takes further leases of its quota as need be.
+  bool HoldsLease(GenerationCall& call);
   // Of a closed call: asks for its last leaf, or ends it if there will be none.
   void EndRecord(const CallPtr& call, TimePoint now);
   // Ends a call whose record failed or took too long.

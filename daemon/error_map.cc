@@ -14,6 +14,8 @@ namespace {
 constexpr char kDomain[] = "inferd";
 constexpr char kReasonUrl[] = "inferd/reason";
 constexpr char kFieldUrl[] = "inferd/field";
+constexpr char kRetryUrl[] = "inferd/retry_ns";
+constexpr char kQuotaUrl[] = "inferd/quota";  // a serialized QuotaFailure
 
 struct Row {
   Reason reason;
@@ -22,7 +24,7 @@ struct Row {
   int retry_ms;  // 0: trying again does not help
 };
 
-constexpr std::array<Row, 18> kRows = {{
+constexpr std::array<Row, 25> kRows = {{
     {Reason::kInvalidField, "INVALID_FIELD", StatusCode::kInvalidArgument, 0},
     {Reason::kContextLengthExceeded, "CONTEXT_LENGTH_EXCEEDED", StatusCode::kInvalidArgument, 0},
     {Reason::kRequestExceedsLimit, "REQUEST_EXCEEDS_LIMIT", StatusCode::kResourceExhausted, 0},
@@ -41,6 +43,13 @@ constexpr std::array<Row, 18> kRows = {{
     {Reason::kAuditUnavailable, "AUDIT_UNAVAILABLE", StatusCode::kUnavailable, 1000},
     {Reason::kUnauthenticated, "UNAUTHENTICATED", StatusCode::kUnauthenticated, 0},
     {Reason::kPermissionDenied, "PERMISSION_DENIED", StatusCode::kPermissionDenied, 0},
+    {Reason::kPolicyDenied, "POLICY_DENIED", StatusCode::kPermissionDenied, 0},
+    {Reason::kRequestsPerMinute, "REQUESTS_PER_MINUTE", StatusCode::kResourceExhausted, 0},
+    {Reason::kTokensPerMinute, "TOKENS_PER_MINUTE", StatusCode::kResourceExhausted, 0},
+    {Reason::kConcurrency, "CONCURRENCY", StatusCode::kResourceExhausted, 0},
+    {Reason::kKvTokens, "KV_TOKENS", StatusCode::kResourceExhausted, 0},
+    {Reason::kTokenBudget, "TOKEN_BUDGET", StatusCode::kResourceExhausted, 0},
+    {Reason::kSpendBudget, "SPEND_BUDGET", StatusCode::kResourceExhausted, 0},
 }};
 
 const Row& RowOf(Reason reason) { return kRows[static_cast<size_t>(reason)]; }
@@ -127,6 +136,24 @@ Status MakeFieldError(std::string_view field, std::string_view message) {
   return error;
 }
 
+Status MakeQuotaError(Reason reason,
+                      std::string_view message,
+                      std::optional<Duration> retry_after,
+                      const std::vector<QuotaBreach>& breaches) {
+  Status error = MakeError(reason, message);
+  if (retry_after.has_value()) {
+    error.SetPayload(kRetryUrl, absl::Cord(std::to_string(retry_after->count())));
+  }
+  google::rpc::QuotaFailure failure;
+  for (const QuotaBreach& breach : breaches) {
+    auto* violation = failure.add_violations();
+    violation->set_subject(breach.subject);
+    violation->set_description(breach.description);
+  }
+  error.SetPayload(kQuotaUrl, absl::Cord(failure.SerializeAsString()));
+  return error;
+}
+
 Reason ReasonOf(const Status& error) {
   const std::string name = Payload(error, kReasonUrl);
   for (const Row& row : kRows) {
@@ -142,6 +169,9 @@ bool HasReason(const Status& error) { return !Payload(error, kReasonUrl).empty()
 std::string FieldOf(const Status& error) { return Payload(error, kFieldUrl); }
 
 std::optional<Duration> RetryAfter(const Status& error) {
+  if (const std::string own = error.ok() ? "" : Payload(error, kRetryUrl); !own.empty()) {
+    return Duration(std::stoll(own));
+  }
   const int retry_ms = error.ok() ? 0 : RowOf(ReasonOf(error)).retry_ms;
   return retry_ms == 0 ? std::nullopt
                        : std::optional<Duration>(std::chrono::milliseconds(retry_ms));
@@ -186,6 +216,12 @@ grpc::Status ToGrpc(const Status& error) {
     retry_info.mutable_retry_delay()->set_seconds(nanos / 1'000'000'000);
     retry_info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
     rich.add_details()->PackFrom(retry_info);
+  }
+  if (const std::string quota = Payload(error, kQuotaUrl); !quota.empty()) {
+    google::rpc::QuotaFailure failure;
+    if (failure.ParseFromString(quota)) {
+      rich.add_details()->PackFrom(failure);
+    }
   }
   if (const std::string field = FieldOf(error); !field.empty()) {
     google::rpc::BadRequest bad_request;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -35,9 +36,16 @@ enum class Reason : uint8_t {
   kNotServed,
   kEngineError,
   kDeviceLost,
-  kAuditUnavailable,  // the audit log takes no leaves
-  kUnauthenticated,   // nobody whom we know calls
-  kPermissionDenied,  // that caller may not do this
+  kAuditUnavailable,   // the audit log takes no leaves
+  kUnauthenticated,    // nobody whom we know calls
+  kPermissionDenied,   // that caller may not do this
+  kPolicyDenied,       // a rule, or none, says so
+  kRequestsPerMinute,  // quotas: what is used up
+  kTokensPerMinute,
+  kConcurrency,
+  kKvTokens,
+  kTokenBudget,
+  kSpendBudget,
 };
 
 // The wire's name of a reason, "QUEUE_FULL".
@@ -49,6 +57,17 @@ Status MakeError(Reason reason, std::string_view message);
 Status MakeAuditLostError();
 // kInvalidField with a BadRequest violation of `field` ("sampling.top_p").
 Status MakeFieldError(std::string_view field, std::string_view message);
+
+// A limit that a request is over, for google.rpc.QuotaFailure.
+struct QuotaBreach {
+  std::string subject;  // "org:o/tenant:t"
+  std::string description;
+};
+// One of the quotas' reasons, or kRequestExceedsLimit. `retry_after`: when it would pass.
+Status MakeQuotaError(Reason reason,
+                      std::string_view message,
+                      std::optional<Duration> retry_after,
+                      const std::vector<QuotaBreach>& breaches);
 
 // The reason of an error; errors of other rooms, which carry none, get the one that fits their
 // code.

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "daemon/call_scope.h"
 #include "daemon/generation_backend.h"
+#include "daemon/quota_gate.h"
 #include "governance/audit/leaf.h"
 #include "governance/key_store.h"
 
@@ -63,6 +64,16 @@ struct CallRecord {
   ModelFacts model;
 };
 
+// What policy and quota said of the call. Set by the ingress worker before the call is submitted;
+// then egress settles it, once.
+struct CallGovernance {
+  std::optional<PolicyFacts> policy;       // absent: there are no policies
+  std::optional<QuotaFacts> quota_denied;  // of a refusal
+  QuotaReservation reservation;            // open until the call ends
+  std::optional<QuotaAmounts> settled;
+  RateLimitFields fields;  // for the caller
+};
+
 // Where the record stands; what is sent depends on it.
 struct RecordState {
   bool admitted = false;                // the leaf is durable, or best effort goes on without
@@ -102,6 +113,7 @@ struct GenerationCall {
   CallScope scope;
   CallFacts facts;
   CallRecord record;
+  CallGovernance governed;
 
   // Constant after construction.
   const std::shared_ptr<CallWriter> writer;

@@ -242,4 +242,14 @@ StatusOr<PreparedGeneration> Prepare(const v1::GenerateStreamRequest& request,
   return PrepareAny(request, models, defaults);
 }
 
+QuotaAmounts UpperBoundOf(const CallFacts& facts, const GenerationRequest& request) {
+  const int64_t room = facts.model->config.context_tokens_max - facts.prompt_tokens;
+  const int64_t out = std::min<int64_t>(request.stopping.max_tokens.value_or(room), room);
+  QuotaAmounts amounts{.in = static_cast<uint64_t>(facts.prompt_tokens),
+                       .out = static_cast<uint64_t>(std::max<int64_t>(out, 0) * request.n),
+                       .conc = 1};
+  amounts.kv = amounts.in + amounts.out;
+  return amounts;
+}
+
 }  // namespace inferd

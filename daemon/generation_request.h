@@ -35,6 +35,9 @@ struct PreparedGeneration {
   std::map<std::string, uint64_t> prompt_parts;
 };
 
+// The most that the request can use, which a crash would charge.
+QuotaAmounts UpperBoundOf(const CallFacts& facts, const GenerationRequest& request);
+
 // INVALID_FIELD unless the id is empty or printable ASCII of at most kRequestIdBytesMax bytes.
 Status CheckRequestId(std::string_view id);
 

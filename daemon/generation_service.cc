@@ -53,12 +53,14 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     Writer(StreamReactor& reactor, grpc::CallbackServerContext& context)
         : reactor_(reactor), context_(context) {}
     void Write(const v1::GenerateStreamResponse& message) override {
+      AddFieldsOnce(true);
       reactor_.message_ = SerializeMessage(message);
       reactor_.StartWrite(&reactor_.message_);
     }
     void Finish(const v1::GenerateStreamResponse* last,
                 const Status& status,
                 const AuditReceipt* record) override {
+      AddFieldsOnce(last != nullptr);
       AddRecordTrailers(record, reactor_.context_);
       grpc::Status end = EndStatus(status, reactor_.context_);
       if (last == nullptr) {
@@ -72,8 +74,14 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
     void Drop() { context_.Drop(); }
 
    private:
+    void AddFieldsOnce(bool answered) {
+      if (!std::exchange(fields_added_, true)) {
+        AddFields(reactor_.call_->governed.fields, answered, reactor_.context_);
+      }
+    }
     StreamReactor& reactor_;  // not used after Finish
     ContextRef context_;
+    bool fields_added_ = false;
   };
 
   void OnWriteDone(bool ok) override { egress_.WriteDone(call_, ok); }
@@ -115,6 +123,7 @@ class WholeReactor final : public grpc::ServerUnaryReactor {
     void Finish(const v1::GenerateStreamResponse* last,
                 const Status& status,
                 const AuditReceipt* record) override {
+      AddFields(reactor_.call_->governed.fields, last != nullptr, reactor_.context_);
       AddRecordTrailers(record, reactor_.context_);
       if (last != nullptr) {
         Add(*last);
@@ -255,6 +264,11 @@ class Service final : public RawService {
                            -> decltype(handler(r, std::declval<const ResidentModel&>())) {
           ASSIGN_OR_RETURN(const auto model, parts_.models.Resolve(r.model()));
           s.set_model(model->name);
+          const auto allowed = parts_.governor.MayUse(s, "tokenize", *model, 0);
+          if (!allowed.ok() && parts_.audit != nullptr) {
+            parts_.audit->Refused(s, &s.caller(), allowed.status());
+          }
+          RETURN_IF_ERROR(allowed);
           return handler(r, *model);
         }));
     if (const Status admission = reactor->scope().admission(); !admission.ok()) {
@@ -311,6 +325,7 @@ class Service final : public RawService {
     }
     ASSIGN_OR_RETURN(PreparedGeneration prepared, Prepare(request, parts_.models, parts_.delivery));
     call->scope.set_model(prepared.facts.model->name);
+    RETURN_IF_ERROR(parts_.governor.Admit(*call, prepared));
     std::optional<AdmittedLeaf> leaf;
     if (parts_.audit != nullptr) {
       leaf = parts_.audit->Prepare(*call, prepared, request.end_user());
@@ -325,6 +340,7 @@ class Service final : public RawService {
     const Status submitted = FromRoom(parts_.registry.Submit(call, parts_.backend, std::move(out)));
     if (!submitted.ok()) {
       call->record.on = false;  // refused: a denied leaf, no admitted one
+      call->governed.reservation.Cancel();
     } else if (leaf.has_value()) {
       // The engine works meanwhile; egress holds what it gives until the leaf is durable.
       parts_.audit->Admit(call, *std::move(leaf));

@@ -9,6 +9,7 @@
 #include "daemon/egress_thread.h"
 #include "daemon/generation_request.h"
 #include "daemon/model_directory.h"
+#include "daemon/request_governor.h"
 #include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
 #include "daemon/worker_pool.h"
@@ -32,6 +33,7 @@ struct GenerationServiceParts {
   DeliveryDefaults delivery;
   Duration duration_max{};
   AuditJoin* audit = nullptr;  // absent: no audit log
+  RequestGovernor& governor;
 };
 
 std::unique_ptr<grpc::Service> MakeGenerationService(const GenerationServiceParts& parts);

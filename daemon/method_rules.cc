@@ -13,6 +13,9 @@ const std::vector<MethodRule>& Rules() {
     const std::vector<Role> officers = {Role::kComplianceOfficer};
     const std::vector<Role> readers = {Role::kComplianceReader, Role::kComplianceOfficer};
     const std::vector<Role> payloads = {Role::kComplianceOfficer, Role::kPayloadApprover};
+    const std::vector<Role> accountants = {Role::kOperator, Role::kComplianceReader};
+    const std::vector<Role> guards = {Role::kSecurityAdmin};
+    const std::vector<Role> policies = {Role::kSecurityAdmin, Role::kComplianceReader};
     return std::vector<MethodRule>{
         {"GenerationService/Generate", users, "generate"},
         {"GenerationService/GenerateStream", users, "generate"},
@@ -21,6 +24,8 @@ const std::vector<MethodRule>& Rules() {
         {"GenerationService/ApplyChatTemplate", users, "text"},
         {"ModelService/ListModels", users, "models"},
         {"ModelService/GetModel", users, "models"},
+        {"UsageService/GetUsage", users, "usage"},
+        {"UsageService/GetQuota", users, "usage"},
         {"AuditService/GetLog", readers, ""},
         {"AuditService/SearchLeaves", readers, ""},
         {"AuditService/GetLeaf", readers, ""},
@@ -41,6 +46,16 @@ const std::vector<MethodRule>& Rules() {
         {"QueueService/ExplainQueue", operators, ""},
         {"ModelAdminService/LoadModel", operators, ""},
         {"ModelAdminService/UnloadModel", operators, ""},
+        {"QuotaAdminService/QueryUsage", accountants, ""},
+        {"QuotaAdminService/ShowQuotas", accountants, ""},
+        {"QuotaAdminService/ExplainQuota", accountants, ""},
+        {"QuotaAdminService/SetQuota", operators, ""},
+        {"QuotaAdminService/RemoveQuota", operators, ""},
+        {"PolicyAdminService/GetPolicies", policies, ""},
+        {"PolicyAdminService/GetPolicySet", policies, ""},
+        {"PolicyAdminService/ProposePolicy", guards, ""},
+        {"PolicyAdminService/ApprovePolicy", guards, ""},
+        {"PolicyAdminService/ActivatePolicy", guards, ""},
     };
   }());
   return kRules;
@@ -58,10 +73,8 @@ Status MayCall(const Caller& caller, std::string_view method) {
     const bool has_role = std::any_of(
         rule.roles.begin(), rule.roles.end(), [&](Role role) { return caller.Has(role); });
     if (!has_role) {
-      return ErrorF(StatusCode::kPermissionDenied,
-                    "%s is for the role %s",
-                    method,
-                    Name(rule.roles.front()));
+      return ErrorF(
+          StatusCode::kPermissionDenied, "%s is for the role %s", method, Name(rule.roles.front()));
     }
     if (caller.scopes.has_value() && (rule.scope.empty() || !caller.MayUse(rule.scope))) {
       return ErrorF(StatusCode::kPermissionDenied,

@@ -42,4 +42,14 @@ void AddRecordTrailers(const AuditReceipt* record, grpc::CallbackServerContext& 
   }
 }
 
+void AddFields(const RateLimitFields& fields, bool answered, grpc::CallbackServerContext& context) {
+  for (const auto& [name, value] : fields) {
+    if (answered) {
+      context.AddInitialMetadata(name, value);
+    } else {
+      context.AddTrailingMetadata(name, value);
+    }
+  }
+}
+
 }  // namespace inferd

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "daemon/call_scope.h"
 #include "daemon/error_map.h"
+#include "daemon/quota_gate.h"
 #include "governance/audit/leaf.h"
 
 namespace inferd {
@@ -26,6 +27,10 @@ grpc::Status EndStatus(const Status& status, grpc::CallbackServerContext& contex
 
 // The trailers audit-origin, audit-index and audit-leaf; nothing for nullptr.
 void AddRecordTrailers(const AuditReceipt* record, grpc::CallbackServerContext& context);
+
+// The caller's limits: with the answer, or with the status where there is none, so that a refusal
+// stays one frame.
+void AddFields(const RateLimitFields& fields, bool answered, grpc::CallbackServerContext& context);
 
 // One unary call that no engine works on. Run() or End() is called once, from any thread; the
 // object deletes itself when gRPC is done with it. The handler runs only for a call that was

@@ -208,9 +208,9 @@ class QuotaLogTest : public testing::Test {
 
   // The report of all days has the current day's and month's sums of every account.
   void CheckReport() {
-    UsageReport report({.first = 0, .last = 1'000'000});
+    UsageReport& report = report_;
     for (EntryReader* reader : readers_) {
-      ASSERT_TRUE(report.Add(*reader).ok());
+      ASSERT_TRUE(report.CatchUp(*reader).ok());
     }
     uint64_t num_open = 0;
     std::map<QuotaAccount, BudgetUse> days;
@@ -238,6 +238,7 @@ class QuotaLogTest : public testing::Test {
   NoteSigner signer_ = *NoteSigner::Generate(kName);
   SteppedClock clock_;
   SplitMix64 random_{11};
+  UsageReport report_;  // runs along
   std::unique_ptr<LogCore> log_;
   UsageFold fold_;
   std::vector<std::unique_ptr<ShardReader>> shards_;

@@ -19,8 +19,8 @@ namespace inferd {
 // One act, as its quota.changed leaf says it.
 struct QuotaChange {
   std::string actor{};
-  QuotaLimit limit{};     // of a removal: the one that was set
-  bool removed = false;   // the configuration's, if it has one, holds again
+  QuotaLimit limit{};    // of a removal: the one that was set
+  bool removed = false;  // the configuration's, if it has one, holds again
 };
 
 // Thread-safe; changes block on the disk, on `record` and on `apply`.

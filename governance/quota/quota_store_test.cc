@@ -95,7 +95,7 @@ TEST_F(QuotaStoreTest, AFileThatIsNotItsOwnStopsTheStart) {
   for (const char* line : {"{\"id\":\"c\"}\n",
                            "no JSON\n",
                            "{\"id\":\"c\",\"org\":\"o\",\"metric\":\"otpm\",\"limit\":-3}\n",
-                           "{\"id\":\"c\",\"org\":\"o\",\"metric\":\"otpm\",\"limit\":3,\"x\":1}\n"}) {
+                           R"({"id":"c","org":"o","metric":"otpm","limit":3,"x":1})"}) {
     EXPECT_FALSE(ParseQuotaLimit(line).ok()) << line;
   }
   const auto parsed = ParseQuotaLimit(ToJson(Limit("c", 3)));

@@ -21,30 +21,46 @@ void Subtract(const QuotaAmounts& amounts, UsageSums& sums) {
 
 }  // namespace
 
-Status UsageReport::Add(EntryReader& shard) {
+Status UsageReport::CatchUp(EntryReader& shard) {
   ASSIGN_OR_RETURN(const uint64_t size, shard.Size());
-  return shard.Visit(0, size, [&](uint64_t index, std::string_view leaf) {
-    return Annotate(Add(shard.origin(), index, leaf),
-                    absl::StrFormat("%s, leaf %d", shard.origin(), index));
+  uint64_t& next = next_[shard.origin()];
+  if (next >= size) {
+    return OkStatus();
+  }
+  return shard.Visit(next, size, [&](uint64_t index, std::string_view leaf) {
+    RETURN_IF_ERROR(Annotate(Add(shard.origin(), index, leaf),
+                             absl::StrFormat("%s, leaf %d", shard.origin(), index)));
+    next = index + 1;
+    return OkStatus();
   });
+}
+
+UsageReport::Rows UsageReport::Select(UtcDay first,
+                                      UtcDay last,
+                                      const QuotaAccount& account) const {
+  Rows selected;
+  for (auto row = rows_.lower_bound({.day = first}); row != rows_.end() && row->first.day <= last;
+       ++row) {
+    if (account.Covers(row->first.account)) {
+      selected.insert(*row);
+    }
+  }
+  return selected;
 }
 
 Status UsageReport::Add(const std::string& origin, uint64_t index, std::string_view leaf) {
   ASSIGN_OR_RETURN(const LeafView view, ParseLeaf(leaf));
   if (view.type == LeafType::kInferenceAdmitted) {
     ASSIGN_OR_RETURN(auto intent, IntentOf(view));
-    const bool asked = intent.has_value() && intent->day >= query_.first &&
-                       intent->day <= query_.last && query_.account.Covers(intent->account);
-    if (!asked) {
-      return OkStatus();
+    if (!intent.has_value()) {
+      return OkStatus();  // exempt
     }
     Open open{.key = {.day = intent->day, .account = std::move(intent->account)},
               .upper_bound = intent->upper_bound};
-    UsageSums& sums = rows_[open.key];
-    if (rows_.size() > kRowsMax) {
-      return ErrorF(
-          StatusCode::kResourceExhausted, "more than %d rows: ask for fewer days", kRowsMax);
+    if (rows_.size() >= kRowsMax && !rows_.contains(open.key)) {
+      return ErrorF(StatusCode::kResourceExhausted, "the usage report has %d rows", kRowsMax);
     }
+    UsageSums& sums = rows_[open.key];
     ++sums.requests;
     ++sums.open;
     inferd::Add(open.upper_bound, sums);
@@ -59,7 +75,7 @@ Status UsageReport::Add(const std::string& origin, uint64_t index, std::string_v
   const auto found =
       open_.find({view.adm_origin.empty() ? origin : std::string(view.adm_origin), *view.adm});
   if (found == open_.end()) {
-    return OkStatus();  // exempt, or not asked for
+    return OkStatus();  // exempt
   }
   UsageSums& sums = rows_[found->second.key];
   --sums.open;

@@ -1,5 +1,6 @@
-// UsageReport: what each account used on each day, computed from the leaves of the audit log. Beside
-// UsageFold, which keeps the windows that budgets need, this keeps every day that was asked for.
+// UsageReport: what each account used on each day, computed from the leaves of the audit log.
+// Beside UsageFold, which keeps the windows that budgets need, this keeps every day that was asked
+// for.
 #pragma once
 
 #include <compare>
@@ -16,13 +17,6 @@
 #include "governance/verify/entry_reader.h"
 
 namespace inferd {
-
-// Which days, of whom. Empty names: all.
-struct UsageQuery {
-  UtcDay first = 0;
-  UtcDay last = 0;  // included
-  QuotaAccount account{};
-};
 
 struct UsageRowKey {
   UtcDay day = 0;  // that the request was admitted in
@@ -43,24 +37,28 @@ struct UsageSums {
 // One thread at a time.
 class UsageReport {
  public:
-  explicit UsageReport(UsageQuery query) : query_(std::move(query)) {}
+  using Rows = std::map<UsageRowKey, UsageSums>;
 
-  // All leaves of the shards, in their order. kDataLoss names a leaf that cannot be read.
-  Status Add(EntryReader& shard);
-  Status Add(const std::string& origin, uint64_t index, std::string_view leaf);
+  // What the shards, in their order, have beyond what was added before. kDataLoss names a leaf that
+  // cannot be read, kResourceExhausted comes beyond kRowsMax rows.
+  Status CatchUp(EntryReader& shard);
 
-  // kResourceExhausted from Add beyond these: ask for fewer days.
-  static constexpr size_t kRowsMax = 100'000;
-  const std::map<UsageRowKey, UsageSums>& rows() const { return rows_; }
+  // Of these days, both included, and of accounts that `account` covers; its empty names are all.
+  Rows Select(UtcDay first, UtcDay last, const QuotaAccount& account) const;
+  const Rows& rows() const { return rows_; }
+
+  static constexpr size_t kRowsMax = 1'000'000;
 
  private:
   struct Open {
     UsageRowKey key;
     QuotaAmounts upper_bound;
   };
-  const UsageQuery query_;
-  std::map<UsageRowKey, UsageSums> rows_;
+  Status Add(const std::string& origin, uint64_t index, std::string_view leaf);
+
+  Rows rows_;
   std::map<LogPlace, Open> open_;
+  std::map<std::string, uint64_t, std::less<>> next_;  // leaf of each shard
 };
 
 }  // namespace inferd

@@ -1,0 +1,350 @@
+// Goal: policy and quota stand in the way of every request: what they refuse is refused in one
+// frame with its reason, what passes is charged what it came to, and after a restart the budgets
+// are what the log says. Method: the whole daemon in the test's process, over gRPC; its log read
+// afterwards.
+#include <gmock/gmock.h>
+#include <google/rpc/error_details.pb.h>
+#include <google/rpc/status.pb.h>
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/file_system.h"
+#include "governance/keys/secret_files.h"
+#include "governance/quota/usage_fold.h"
+#include "governance/verify/note.h"
+#include "governance/verify/shard_reader.h"
+#include "tests/integration/test_daemon.h"
+#include "tests/support/state_folder.h"
+#include "tests/support/temp_folder.h"
+
+namespace inferd {
+namespace {
+
+using Json = nlohmann::json;
+using ::testing::HasSubstr;
+
+std::function<void(Config&)> With(std::vector<QuotaEntry> quotas) {
+  return [quotas](Config& config) {
+    config.audit.mode = "strict";
+    config.quotas = quotas;
+  };
+}
+
+QuotaEntry Quota(const char* id, const char* metric, int64_t limit, int64_t burst = 0) {
+  QuotaEntry entry;
+  entry.id = id;
+  entry.org = "local";
+  entry.metric = metric;
+  entry.limit = limit;
+  entry.burst = burst;
+  return entry;
+}
+
+template <typename Detail>
+std::optional<Detail> DetailOf(const grpc::Status& status) {
+  google::rpc::Status rich;
+  rich.ParseFromString(status.error_details());
+  for (const auto& any : rich.details()) {
+    Detail detail;
+    if (any.UnpackTo(&detail)) {
+      return detail;
+    }
+  }
+  return std::nullopt;
+}
+
+// A call, with the metadata of its beginning and of its end.
+struct Answer {
+  grpc::Status status;
+  std::map<std::string, std::string> initial, trailing;
+  int64_t output_tokens = 0;
+};
+
+std::map<std::string, std::string> Texts(
+    const std::multimap<grpc::string_ref, grpc::string_ref>& metadata) {
+  std::map<std::string, std::string> texts;
+  for (const auto& [name, value] : metadata) {
+    texts[std::string(name.data(), name.size())] = std::string(value.data(), value.size());
+  }
+  return texts;
+}
+
+Answer Ask(v1::GenerationService::Stub& stub, const v1::GenerateStreamRequest& request) {
+  grpc::ClientContext context;
+  Answer answer;
+  const auto reader = stub.GenerateStream(&context, request);
+  v1::GenerateStreamResponse message;
+  while (reader->Read(&message)) {
+    if (message.has_finished()) {
+      answer.output_tokens += message.finished().usage().output_tokens();
+    }
+  }
+  answer.status = reader->Finish();
+  answer.initial = Texts(context.GetServerInitialMetadata());
+  answer.trailing = Texts(context.GetServerTrailingMetadata());
+  return answer;
+}
+
+// The shards of a log, oldest first.
+std::vector<std::unique_ptr<ShardReader>> Shards(const std::string& state) {
+  std::string key = *ReadSecretFile(state + "/keys/" + kNoteKeyFile);
+  key.pop_back();
+  const NoteVerifier verifier = NoteSigner::Parse(key)->verifier();
+  std::vector<std::unique_ptr<ShardReader>> shards;
+  for (const auto& entry : std::filesystem::directory_iterator(state + "/log")) {
+    auto shard =
+        ShardReader::Open(SystemFiles(), entry.path().string(), TrustPolicy::OfLog(verifier));
+    EXPECT_TRUE(shard.ok()) << shard.status();
+    shards.push_back(*std::move(shard));
+  }
+  return shards;
+}
+
+std::vector<Json> LeavesOf(const std::string& state, const std::string& type) {
+  std::vector<Json> leaves;
+  for (const auto& shard : Shards(state)) {
+    EXPECT_TRUE(shard
+                    ->Visit(0,
+                            *shard->Size(),
+                            [&](uint64_t, std::string_view leaf) {
+                              Json json = Json::parse(leaf);
+                              if (json["t"] == type) {
+                                leaves.push_back(std::move(json));
+                              }
+                              return OkStatus();
+                            })
+                    .ok());
+  }
+  return leaves;
+}
+
+// Tokens of this day over all accounts, as the log says.
+uint64_t TokensInLog(const std::string& state) {
+  const auto shards = Shards(state);
+  std::vector<EntryReader*> readers;
+  for (const auto& shard : shards) {
+    readers.push_back(shard.get());
+  }
+  const auto fold = UsageFold::Restore(readers);
+  EXPECT_TRUE(fold.ok()) << fold.status();
+  uint64_t tokens = 0;
+  for (const auto& [account, usage] : fold->usage()) {
+    tokens += usage.of_month.tokens;
+  }
+  EXPECT_EQ(fold->num_open(), 0u);
+  return tokens;
+}
+
+TEST(Governor, AnAnswerSaysItsLimitsAndIsChargedWhatItCameTo) {
+  TestDaemon daemon(With({Quota("all/rpm", "rpm", 60), Quota("all/day", "tok_day", 100'000)}));
+  const Answer answer = Ask(daemon.generation(), LongRequest(5));
+  // A new rate starts spent: the first request waits for its turn.
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonIn(answer.status), "REQUESTS_PER_MINUTE");
+  EXPECT_TRUE(answer.initial.empty());
+  EXPECT_EQ(answer.trailing.at("x-ratelimit-limit-requests"), "60");
+  EXPECT_EQ(answer.trailing.at("x-ratelimit-remaining-requests"), "0");
+  const auto retry = DetailOf<google::rpc::RetryInfo>(answer.status);
+  ASSERT_TRUE(retry.has_value());
+  EXPECT_LE(retry->retry_delay().seconds(), 1);
+  EXPECT_TRUE(answer.trailing.contains("grpc-retry-pushback-ms"));
+  const auto failure = DetailOf<google::rpc::QuotaFailure>(answer.status);
+  ASSERT_TRUE(failure.has_value());
+  ASSERT_EQ(failure->violations_size(), 1);
+  EXPECT_EQ(failure->violations(0).subject(), "org:local");
+  EXPECT_THAT(failure->violations(0).description(), HasSubstr("all/rpm"));
+  Answer passed;
+  ASSERT_TRUE(Eventually([&] {
+    passed = Ask(daemon.generation(), LongRequest(5));
+    return passed.status.ok();
+  })) << passed.status.error_message();
+  EXPECT_EQ(passed.initial.at("x-ratelimit-limit-requests"), "60");
+  EXPECT_EQ(passed.initial.at("x-ratelimit-limit-tokens"), "100000");
+  EXPECT_FALSE(passed.trailing.contains("x-ratelimit-limit-requests"));
+  daemon.Stop();
+  const auto admitted = LeavesOf(daemon.state_folder(), "inference.admitted");
+  const auto completed = LeavesOf(daemon.state_folder(), "inference.completed");
+  ASSERT_EQ(admitted.size(), 1u);
+  ASSERT_EQ(completed.size(), 1u);
+  const Json& quota = admitted[0]["quota"];
+  EXPECT_EQ(quota["dec"], "reserved");
+  EXPECT_EQ(quota["acct"]["org"], "local");
+  EXPECT_EQ(quota["acct"]["model"], kTinyModel);
+  const uint64_t in = quota["res"]["in"];
+  EXPECT_EQ(quota["res"]["out"], 5);
+  EXPECT_EQ(quota["res"]["conc"], 1);
+  EXPECT_EQ(quota["res"]["kv"], in + 5);
+  EXPECT_EQ(completed[0]["settle"]["out"], 5);
+  const auto denied = LeavesOf(daemon.state_folder(), "inference.denied");
+  ASSERT_FALSE(denied.empty());
+  EXPECT_EQ(denied[0]["quota"]["dec"], "denied");
+  EXPECT_EQ(denied[0]["quota"]["hit"][0]["id"], "all/rpm");
+  EXPECT_EQ(TokensInLog(daemon.state_folder()), in + 5);
+}
+
+// litellm's issue 18730 as a test: five at once on a limit that holds one of them.
+TEST(Governor, FiveConcurrentOnAHundredTokensAMinute) {
+  TestDaemon daemon(With({Quota("tpm", "tok_day", 100)}));
+  std::atomic<int> passed{0};
+  std::atomic<int> refused{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 5; ++i) {
+    threads.emplace_back([&] {
+      const auto stub = v1::GenerationService::NewStub(daemon.channel());
+      const Answer answer = Ask(*stub, LongRequest(70));
+      passed += answer.status.ok() ? 1 : 0;
+      refused += ReasonIn(answer.status) == "TOKEN_BUDGET" ? 1 : 0;
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(passed, 1);
+  EXPECT_EQ(refused, 4);
+  const Answer never = Ask(daemon.generation(), LongRequest(500));
+  EXPECT_EQ(ReasonIn(never.status), "REQUEST_EXCEEDS_LIMIT");
+  EXPECT_FALSE(DetailOf<google::rpc::RetryInfo>(never.status).has_value());
+  EXPECT_FALSE(never.trailing.contains("retry-after"));
+  daemon.Stop();
+  EXPECT_LE(TokensInLog(daemon.state_folder()), 100u);
+}
+
+TEST(Governor, ConcurrencyIsGivenBackHoweverACallEnds) {
+  TestDaemon daemon(With({Quota("conc", "conc", 1), Quota("day", "tok_day", 1'000'000)}));
+  daemon.device().set_step_time(std::chrono::milliseconds(5));
+  for (int round = 0; round < 3; ++round) {
+    grpc::ClientContext context;
+    const auto reader = daemon.generation().GenerateStream(&context, LongRequest(500));
+    v1::GenerateStreamResponse message;
+    ASSERT_TRUE(reader->Read(&message));
+    const Answer second = Ask(daemon.generation(), LongRequest(5));
+    EXPECT_EQ(ReasonIn(second.status), "CONCURRENCY");
+    context.TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+    Answer after;
+    EXPECT_TRUE(Eventually([&] {
+      after = Ask(daemon.generation(), LongRequest(2));
+      return after.status.ok();
+    })) << after.status.error_message();
+  }
+  daemon.Stop();
+  // What a cancelled call had computed is charged, and no more.
+  uint64_t settled = 0;
+  for (const Json& leaf : LeavesOf(daemon.state_folder(), "inference.completed")) {
+    EXPECT_LE(leaf["settle"].value("out", 0), 500);
+    settled += leaf["settle"].value("in", uint64_t{0}) + leaf["settle"].value("out", uint64_t{0});
+  }
+  EXPECT_EQ(TokensInLog(daemon.state_folder()), settled);
+}
+
+TEST(Governor, ABudgetOutlivesTheDaemon) {
+  const StateFolder state;
+  const auto change = [&state](Config& config) {
+    With({Quota("day", "tok_day", 100)})(config);
+    config.state_directory = state.path();
+  };
+  uint64_t used = 0;
+  {
+    TestDaemon daemon(change);
+    ASSERT_TRUE(Ask(daemon.generation(), LongRequest(40)).status.ok());
+    daemon.Stop();
+    used = TokensInLog(state.path());
+    EXPECT_GT(used, 40u);
+  }
+  TestDaemon daemon(change);
+  const Answer refused = Ask(daemon.generation(), LongRequest(70));
+  EXPECT_EQ(ReasonIn(refused.status), "TOKEN_BUDGET");
+  const auto failure = DetailOf<google::rpc::QuotaFailure>(refused.status);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_THAT(failure->violations(0).description(),
+              HasSubstr(std::to_string(100 - used) + " left"));
+  EXPECT_TRUE(Ask(daemon.generation(), LongRequest(10)).status.ok());
+  daemon.Stop();
+  // What the last start read, it wrote down for the next one.
+  EXPECT_FALSE(LeavesOf(state.path(), "quota.snapshot").empty());
+  EXPECT_EQ(TokensInLog(state.path()), used + used - 40 + 10);
+}
+
+class Policies {
+ public:
+  explicit Policies(const std::string& policies) {
+    std::filesystem::copy_file(INFERD_SOURCE "/deploy/policy/inferd.cedarschema",
+                               folder_ / "schema",
+                               std::filesystem::copy_options::overwrite_existing);
+    std::ofstream(folder_ / "policies") << policies;
+    for (const char* name : {"schema", "policies"}) {
+      std::filesystem::permissions(
+          folder_ / name, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+    }
+  }
+  std::function<void(Config&)> config() const {
+    return [this](Config& config) {
+      config.audit.mode = "strict";
+      config.policy = {.schema = folder_ / "schema", .policies = folder_ / "policies"};
+    };
+  }
+
+ private:
+  TempFolder folder_;
+};
+
+TEST(Governor, WhatNoRulePermitsIsDeniedAndRecorded) {
+  const Policies policies(
+      "@id(\"short\") @obligations(\"max_tokens=3\")\n"
+      "permit(principal, action == Inferd::Action::\"generate\", resource);\n"
+      "@id(\"not-long\")\n"
+      "forbid(principal, action == Inferd::Action::\"generate\", resource)\n"
+      "when { context.max_tokens > 100 };\n");
+  TestDaemon daemon(policies.config());
+  const Answer bounded = Ask(daemon.generation(), LongRequest(50));
+  ASSERT_TRUE(bounded.status.ok()) << bounded.status.error_message();
+  EXPECT_EQ(bounded.output_tokens, 3);
+  const Answer denied = Ask(daemon.generation(), LongRequest(101));
+  EXPECT_EQ(denied.status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(ReasonIn(denied.status), "POLICY_DENIED");
+  EXPECT_THAT(denied.status.error_message(), HasSubstr("not-long"));
+  grpc::ClientContext context;
+  v1::TokenizeRequest tokenize;
+  tokenize.set_model(kTinyModel);
+  tokenize.set_text("a");
+  v1::TokenizeResponse response;
+  const grpc::Status refused = daemon.generation().Tokenize(&context, tokenize, &response);
+  EXPECT_EQ(ReasonIn(refused), "POLICY_DENIED");
+  EXPECT_THAT(refused.error_message(), HasSubstr("no rule permits"));
+  daemon.Stop();
+  const auto activated = LeavesOf(daemon.state_folder(), "policy.activated");
+  ASSERT_EQ(activated.size(), 1u);
+  const std::string set = activated[0]["d"]["set"];
+  const auto admitted = LeavesOf(daemon.state_folder(), "inference.admitted");
+  ASSERT_EQ(admitted.size(), 1u);
+  EXPECT_EQ(admitted[0]["policy"]["dec"], "allow_with_obligations");
+  EXPECT_EQ(admitted[0]["policy"]["rules"], Json::array({"short"}));
+  EXPECT_EQ(admitted[0]["policy"]["obl"], Json::array({"max_tokens=3"}));
+  EXPECT_EQ(admitted[0]["policy"]["set"], set);
+  EXPECT_EQ(admitted[0]["quota"]["res"]["out"], 3);
+  const auto refusals = LeavesOf(daemon.state_folder(), "inference.denied");
+  ASSERT_EQ(refusals.size(), 2u);  // the second of Tokenize
+  EXPECT_EQ(refusals[0]["policy"]["dec"], "deny");
+  EXPECT_EQ(refusals[0]["policy"]["rules"], Json::array({"not-long"}));
+  EXPECT_EQ(refusals[0]["err"], "POLICY_DENIED");
+}
+
+TEST(Governor, PoliciesThatOthersMayWriteStopTheStart) {
+  const TempFolder folder;
+  Config config;
+  config.state_directory = folder.path().string();
+  config.policy = {.schema = folder / "none", .policies = folder / "none"};
+  config.audit.mode = "off";
+  auto started = Daemon::Start(config, std::make_unique<FakeDevice>());
+  EXPECT_EQ(started.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(Message(started.status())), HasSubstr("audit"));
+}
+
+}  // namespace
+}  // namespace inferd
