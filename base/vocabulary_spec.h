@@ -23,10 +23,16 @@ enum class TokenType : uint8_t {
 };
 
 // A plain value. Invariant after `model` filled it: scores and types are empty or as long as
-// tokens, every special id is an index into tokens.
+// tokens, every special id is an index into tokens. A SentencePiece vocabulary has scores or
+// merges.
 struct VocabularySpec {
   TokenizerKind kind = TokenizerKind::kNone;
   std::string pre;  // the pre-tokenizer's name, as `tokenizer.ggml.pre` gives it
+  // Where a file gives no name but its patterns (tokenizer.json): the regular expressions that
+  // split text one after another, and whether a whole word that is a token is that token. Not
+  // empty: `pre` is not used.
+  std::vector<std::string> pre_patterns;
+  bool ignore_merges = false;
   std::vector<std::string> tokens;
   std::vector<float> scores;
   std::vector<TokenType> types;

@@ -90,11 +90,12 @@ StatusOr<std::unique_ptr<DeviceLinear>> ExactDevice::LoadLinear(const LinearSpec
     const TensorView& part = spec.parts[i];
     const auto row_bytes = static_cast<size_t>(RowBytes(part.format, part.cols));
     for (int64_t r = 0; r < part.rows; ++r, ++row) {
-      DequantizeRow(
-          part.format,
-          part.data.subspan(static_cast<size_t>(r) * row_bytes, row_bytes),
+      const auto values =
           std::span(linear->weights)
-              .subspan(static_cast<size_t>(row * linear->in), static_cast<size_t>(linear->in)));
+              .subspan(static_cast<size_t>(row * linear->in), static_cast<size_t>(linear->in));
+      DequantizeRow(
+          part.format, part.data.subspan(static_cast<size_t>(r) * row_bytes, row_bytes), values);
+      RestoreColumns(part.column_order, values);
     }
     if (!spec.biases.empty()) {
       std::vector<float> bias(static_cast<size_t>(part.rows), 0.0f);

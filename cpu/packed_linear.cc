@@ -45,6 +45,22 @@ StatusOr<std::vector<float>> PadBias(const LinearSpec& spec, size_t part) {
   return values;
 }
 
+// Activations are put in order once for all parts. Those of one op have had the same inputs when
+// they were quantised, and so the same order.
+Status CheckColumnOrders(const LinearSpec& spec) {
+  const auto first = spec.parts[0].column_order;
+  for (const TensorView& part : spec.parts) {
+    if (!std::equal(
+            first.begin(), first.end(), part.column_order.begin(), part.column_order.end())) {
+      return ErrorF(StatusCode::kUnimplemented,
+                    "tensors %s and %s of one linear op have different orders of columns",
+                    spec.parts[0].name,
+                    part.name);
+    }
+  }
+  return OkStatus();
+}
+
 Status CheckPart(const TensorView& part, int64_t in_features) {
   if (part.cols != in_features || part.cols <= 0 || part.rows <= 0) {
     return ErrorF(StatusCode::kInvalidArgument,
@@ -74,6 +90,8 @@ struct PackedLinear::Impl {
   int64_t out_features = 0;
   Gate gate = Gate::kNone;
   std::vector<Segment> segments;
+  // TensorView::column_order of all parts alike; empty: none.
+  std::vector<int32_t> column_order;
 
   // Which forms of the activations the segments read.
   bool reads_groups32 = false;
@@ -91,7 +109,8 @@ struct PackedLinear::Scratch::Impl {
   std::vector<RowBlock> blocks;
   AlignedBytes groups32;
   AlignedBytes groups16;
-  AlignedBytes floats;  // rows of x padded to whole lanes, if x itself has none
+  AlignedBytes floats;         // rows of x padded to whole lanes, if x itself has none
+  std::vector<float> ordered;  // rows of x in the columns' stored order, if there is one
 };
 
 PackedLinear::Scratch::Scratch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -120,8 +139,10 @@ StatusOr<std::unique_ptr<PackedLinear>> PackedLinear::Pack(const LinearSpec& spe
       (spec.gated && (spec.parts.size() != 2 || spec.parts[0].rows != spec.parts[1].rows))) {
     return Status(StatusCode::kInvalidArgument, "a linear op without parts, or an uneven gate");
   }
+  RETURN_IF_ERROR(CheckColumnOrders(spec));
   auto impl = std::make_unique<Impl>();
   impl->in_features = spec.parts[0].cols;
+  impl->column_order.assign(spec.parts[0].column_order.begin(), spec.parts[0].column_order.end());
   if (spec.gated) {
     impl->gate = spec.activation == Activation::kSilu ? Gate::kSilu : Gate::kGeluTanh;
   }
@@ -161,6 +182,7 @@ void PackedLinear::DequantizeRowTo(int64_t row, float scale, std::span<float> ou
                                   segment.bytes.data() + row / kTileRows * segment.step_bytes(),
                                   static_cast<int>(row % kTileRows),
                                   out);
+  RestoreColumns(impl_->column_order, out);
   if (scale != 1.0f) {
     for (float& value : out) {
       value *= scale;
@@ -168,18 +190,41 @@ void PackedLinear::DequantizeRowTo(int64_t row, float scale, std::span<float> ou
   }
 }
 
+namespace {
+
+// Copies the rows of x in the stored order of the weights' columns and lets `run` read them.
+void OrderColumns(std::span<const int32_t> order, LinearRun& run, std::vector<float>& ordered) {
+  const size_t cols = order.size();
+  ordered.resize(std::max(ordered.size(), static_cast<size_t>(run.rows) * cols));
+  for (int32_t row = 0; row < run.rows; ++row) {
+    const float* from = run.x + row * run.x_stride;
+    float* to = ordered.data() + static_cast<size_t>(row) * cols;
+    for (size_t i = 0; i < cols; ++i) {
+      to[i] = from[order[i]];
+    }
+  }
+  run.x = ordered.data();
+  run.x_stride = static_cast<int64_t>(cols);
+}
+
+}  // namespace
+
 std::unique_ptr<PackedLinear::Scratch> PackedLinear::MakeScratch() {
   return std::unique_ptr<Scratch>(new Scratch(std::make_unique<Scratch::Impl>()));
 }
 
 void PackedLinear::Run(CpuIsa isa,
                        ThreadTeam& team,
-                       const LinearRun& run,
+                       const LinearRun& given,
                        Scratch& caller_scratch) const {
-  if (run.rows <= 0) {
+  if (given.rows <= 0) {
     return;
   }
   Scratch::Impl& scratch = *caller_scratch.impl_;
+  LinearRun run = given;
+  if (!impl_->column_order.empty()) {
+    OrderColumns(impl_->column_order, run, scratch.ordered);
+  }
   const LinearKernels& kernels = cpu_internal::LinearKernelsFor(isa);
   cpu_internal::CutRows(kernels, run.rows, impl_->in_features, scratch.blocks);
   LinearCall call{.kernels = &kernels,

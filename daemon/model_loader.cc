@@ -43,8 +43,8 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
     view.data = range;
     file->Release(view);
   };
-  const Digest digest = OneFileModelDigest(
-      file->bytes(), {.shard_bytes = kModelShardBytes, .threads = 2, .hashed = on_hashed});
+  const Digest digest = ModelDigest(
+      file->files(), {.shard_bytes = kModelShardBytes, .threads = 2, .hashed = on_hashed});
   progress(absl::StrFormat("loading %s: packing weights", entry.name));
   ASSIGN_OR_RETURN(
       std::shared_ptr<const ResidentModel> model,

@@ -29,19 +29,24 @@ Digest HashShard(std::span<const std::byte> shard, const ModelDigestOptions& opt
 
 }  // namespace
 
-Digest OneFileModelDigest(std::span<const std::byte> file, const ModelDigestOptions& options) {
+Digest ModelDigest(std::span<const std::span<const std::byte>> files,
+                   const ModelDigestOptions& options) {
   CHECK(options.shard_bytes > 0 && options.threads > 0);
-  const size_t num_shards = (file.size() + options.shard_bytes - 1) / options.shard_bytes;
-  std::vector<Digest> shards(num_shards);
+  std::vector<std::span<const std::byte>> ranges;
+  for (const auto file : files) {
+    for (size_t start = 0; start < file.size(); start += options.shard_bytes) {
+      ranges.push_back(
+          file.subspan(start, std::min<size_t>(options.shard_bytes, file.size() - start)));
+    }
+  }
+  std::vector<Digest> shards(ranges.size());
   std::atomic<size_t> next{0};
   const auto work = [&] {
-    for (size_t i = next++; i < num_shards; i = next++) {
-      const size_t start = i * options.shard_bytes;
-      const size_t size = std::min<size_t>(options.shard_bytes, file.size() - start);
-      shards[i] = HashShard(file.subspan(start, size), options);
+    for (size_t i = next++; i < ranges.size(); i = next++) {
+      shards[i] = HashShard(ranges[i], options);
     }
   };
-  const size_t num_threads = std::min(num_shards, static_cast<size_t>(options.threads));
+  const size_t num_threads = std::min(ranges.size(), static_cast<size_t>(options.threads));
   std::vector<std::thread> others;
   for (size_t i = 1; i < num_threads; ++i) {
     others.emplace_back(work);
@@ -55,6 +60,10 @@ Digest OneFileModelDigest(std::span<const std::byte> file, const ModelDigestOpti
     root.Update(std::as_bytes(std::span(shard.bytes)));
   }
   return root.Finish();
+}
+
+Digest OneFileModelDigest(std::span<const std::byte> file, const ModelDigestOptions& options) {
+  return ModelDigest(std::span(&file, 1), options);
 }
 
 }  // namespace inferd

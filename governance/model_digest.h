@@ -26,4 +26,9 @@ struct ModelDigestOptions {
 // their resource names (path, start, end). The name of the file is not part of it.
 Digest OneFileModelDigest(std::span<const std::byte> file, const ModelDigestOptions& options);
 
+// The same of a model of several files, given in the order of their paths: each file's shards in
+// order, one file after another.
+Digest ModelDigest(std::span<const std::span<const std::byte>> files,
+                   const ModelDigestOptions& options);
+
 }  // namespace inferd

@@ -1,5 +1,6 @@
 #include "model/dequantize.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -235,6 +236,22 @@ void DequantizeRow(QuantFormat format, std::span<const std::byte> row, std::span
   }
 }
 
+void RestoreColumns(std::span<const int32_t> column_order, std::span<float> rows) {
+  const size_t cols = column_order.size();
+  if (cols == 0) {
+    return;
+  }
+  CHECK(rows.size() % cols == 0);
+  std::vector<float> stored(cols);
+  for (size_t first = 0; first < rows.size(); first += cols) {
+    const auto row = rows.subspan(first, cols);
+    std::copy(row.begin(), row.end(), stored.begin());
+    for (size_t i = 0; i < cols; ++i) {
+      row[static_cast<size_t>(column_order[i])] = stored[i];
+    }
+  }
+}
+
 std::vector<float> Dequantize(const TensorView& tensor) {
   std::vector<float> values(static_cast<size_t>(tensor.num_values()));
   const auto row_bytes = static_cast<size_t>(RowBytes(tensor.format, tensor.cols));
@@ -244,6 +261,7 @@ std::vector<float> Dequantize(const TensorView& tensor) {
                   tensor.data.subspan(r * row_bytes, row_bytes),
                   std::span(values).subspan(r * cols, cols));
   }
+  RestoreColumns(tensor.column_order, values);
   return values;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -14,7 +15,11 @@ namespace inferd {
 // the format's definition says (GGML's dequantize_row_*).
 void DequantizeRow(QuantFormat format, std::span<const std::byte> row, std::span<float> values);
 
-// All rows, [rows, cols] row-major.
+// Puts the values of whole rows, in their stored order, where TensorView::column_order says that
+// they belong. Does nothing without an order.
+void RestoreColumns(std::span<const int32_t> column_order, std::span<float> rows);
+
+// All rows, [rows, cols] row-major, columns in the order of the matrix.
 std::vector<float> Dequantize(const TensorView& tensor);
 
 }  // namespace inferd

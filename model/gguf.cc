@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/check.h"
 #include "model/gguf_cursor.h"
 #include "model/printable.h"
 #include "model/quant_format.h"
@@ -241,6 +242,19 @@ StatusOr<Gguf> Gguf::Parse(std::span<const std::byte> bytes) {
   gguf.tensors_.reserve(entries.size());
   for (Entry& entry : entries) {
     gguf.tensors_.push_back(std::move(entry.tensor));
+  }
+  return gguf;
+}
+
+Gguf Gguf::FromParts(std::map<std::string_view, GgufValue> metadata,
+                     std::vector<GgufTensor> tensors) {
+  Gguf gguf;
+  gguf.metadata_ = std::move(metadata);
+  gguf.tensors_ = std::move(tensors);
+  for (size_t i = 0; i < gguf.tensors_.size(); ++i) {
+    const GgufTensor& tensor = gguf.tensors_[i];
+    CHECK(!tensor.dims.empty() && tensor.dims.size() <= kDimsMax);
+    CHECK(gguf.tensor_index_.emplace(tensor.name, i).second);
   }
   return gguf;
 }

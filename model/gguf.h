@@ -58,8 +58,9 @@ struct GgufValue {
 struct GgufTensor {
   std::string_view name;
   uint32_t ggml_type = 0;
-  std::vector<uint64_t> dims;       // ne[0] (contiguous) first; 1 to 4 of them, none zero
+  std::vector<uint64_t> dims = {};  // ne[0] (contiguous) first; 1 to 4 of them, none zero
   std::span<const std::byte> data;  // empty for types that are not read (size unknown)
+  std::span<const int32_t> column_order = {};  // TensorView's; never in a file
 };
 
 // The parsed header. Points into the bytes given to Parse, which must outlive it.
@@ -67,6 +68,11 @@ class Gguf {
  public:
   // kInvalidArgument names what is wrong and where (byte offset, key or tensor).
   static StatusOr<Gguf> Parse(std::span<const std::byte> bytes);
+
+  // What a converted file would say, of a model that lies elsewhere (model_folder.h). All that the
+  // parts point to must outlive it. CHECKs that tensors have different names and 1 to 4 dims.
+  static Gguf FromParts(std::map<std::string_view, GgufValue> metadata,
+                        std::vector<GgufTensor> tensors);
 
   uint32_t version() const { return version_; }
   uint32_t alignment() const { return alignment_; }

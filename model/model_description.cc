@@ -78,21 +78,29 @@ StatusOr<int64_t> VocabularySize(const Gguf& gguf, const VocabularySpec& vocabul
 
 }  // namespace
 
-StatusOr<ModelDescription> DescribeModel(const Gguf& gguf, const ModelOptions& options) {
-  RETURN_IF_ERROR(CheckKind(gguf));
-  ASSIGN_OR_RETURN(const Family* const family, ReadFamily(gguf));
+StatusOr<ModelDescription> DescribeModel(const Family& family,
+                                         const Gguf& gguf,
+                                         VocabularySpec vocabulary,
+                                         const ModelOptions& options) {
   ModelDescription model;
-  ASSIGN_OR_RETURN(model.vocabulary, ReadVocabulary(gguf));
+  model.vocabulary = std::move(vocabulary);
   ASSIGN_OR_RETURN(const int64_t vocab_size, VocabularySize(gguf, model.vocabulary));
-  ConfigReader config(gguf, family->architecture);
+  ConfigReader config(gguf, family.architecture);
   WeightReader weights(gguf);
   ASSIGN_OR_RETURN(model.config,
-                   ReadConfig(*family, vocab_size, options.context_tokens_max, config, weights));
+                   ReadConfig(family, vocab_size, options.context_tokens_max, config, weights));
   if (gguf.Find("general.name") != nullptr) {
     ASSIGN_OR_RETURN(model.config.name, gguf.GetString("general.name"));
   }
-  ASSIGN_OR_RETURN(model.weights, ReadWeights(*family, model.config, weights));
+  ASSIGN_OR_RETURN(model.weights, ReadWeights(family, model.config, weights));
   return model;
+}
+
+StatusOr<ModelDescription> DescribeModel(const Gguf& gguf, const ModelOptions& options) {
+  RETURN_IF_ERROR(CheckKind(gguf));
+  ASSIGN_OR_RETURN(const Family* const family, ReadFamily(gguf));
+  ASSIGN_OR_RETURN(VocabularySpec vocabulary, ReadVocabulary(gguf));
+  return DescribeModel(*family, gguf, std::move(vocabulary), options);
 }
 
 }  // namespace inferd

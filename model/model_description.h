@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "base/vocabulary_spec.h"
+#include "model/family.h"
 #include "model/gguf.h"
 #include "model/model_config.h"
 #include "model/model_weights.h"
@@ -25,6 +26,13 @@ struct ModelDescription {
   ModelWeights weights;
   VocabularySpec vocabulary;
 };
+
+// Of a folder, whose `family` and `vocabulary` come from other files than its tensors. Errors as
+// below.
+StatusOr<ModelDescription> DescribeModel(const Family& family,
+                                         const Gguf& gguf,
+                                         VocabularySpec vocabulary,
+                                         const ModelOptions& options);
 
 // Errors as ModelFile::Open, which is this over a mapped file.
 StatusOr<ModelDescription> DescribeModel(const Gguf& gguf, const ModelOptions& options = {});

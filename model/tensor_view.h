@@ -18,6 +18,10 @@ struct TensorView {
   int64_t rows = 0;
   int64_t cols = 0;
   std::span<const std::byte> data;
+  // If not empty: stored column i is column column_order[i] of the matrix (a permutation of its
+  // columns; act-order quantisation sorts them by group). A device permutes activations the same
+  // way; Dequantize() gives the matrix itself.
+  std::span<const int32_t> column_order = {};
 
   bool empty() const { return data.empty(); }
   int64_t num_values() const { return rows * cols; }

@@ -163,20 +163,6 @@ Status ReadTokenIds(const Gguf& gguf, VocabularySpec& spec) {
   return OkStatus();
 }
 
-// The token that ends a turn, where no key names it: the control token with one of the texts that
-// chat formats use for it. Without it a chat would run on past its answer.
-void FindEndOfTurn(VocabularySpec& spec) {
-  constexpr std::array<std::string_view, 5> kTexts = {
-      "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|end_of_turn|>"};
-  for (size_t i = 0; !spec.eot && i < spec.tokens.size(); ++i) {
-    const bool special = i < spec.types.size() && (spec.types[i] == TokenType::kControl ||
-                                                   spec.types[i] == TokenType::kUserDefined);
-    if (special && std::find(kTexts.begin(), kTexts.end(), spec.tokens[i]) != kTexts.end()) {
-      spec.eot = static_cast<TokenId>(i);
-    }
-  }
-}
-
 Status ReadFlag(const Gguf& gguf, std::string_view key, bool& flag) {
   if (gguf.Find(key) == nullptr) {
     return OkStatus();
@@ -235,6 +221,18 @@ StatusOr<TokenizerKind> ReadKind(const Gguf& gguf) {
 }
 
 }  // namespace
+
+void FindEndOfTurn(VocabularySpec& spec) {
+  constexpr std::array<std::string_view, 5> kTexts = {
+      "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|end_of_turn|>"};
+  for (size_t i = 0; !spec.eot && i < spec.tokens.size(); ++i) {
+    const bool special = i < spec.types.size() && (spec.types[i] == TokenType::kControl ||
+                                                   spec.types[i] == TokenType::kUserDefined);
+    if (special && std::find(kTexts.begin(), kTexts.end(), spec.tokens[i]) != kTexts.end()) {
+      spec.eot = static_cast<TokenId>(i);
+    }
+  }
+}
 
 StatusOr<VocabularySpec> ReadVocabulary(const Gguf& gguf) {
   VocabularySpec spec;

@@ -13,4 +13,8 @@ namespace inferd {
 // kUnimplemented the tokenizer model that is not known.
 StatusOr<VocabularySpec> ReadVocabulary(const Gguf& gguf);
 
+// Sets `eot`, the token that ends a turn, where no key names it: the control token with one of the
+// texts that chat formats use for it. Without it a chat would run on past its answer.
+void FindEndOfTurn(VocabularySpec& spec);
+
 }  // namespace inferd

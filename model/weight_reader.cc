@@ -49,7 +49,7 @@ StatusOr<TensorView> WeightReader::Matrix(const std::string& name, int64_t rows,
                   GgmlTypeName(tensor->ggml_type),
                   tensor->ggml_type);
   }
-  return TensorView{name, *format, rows, cols, tensor->data};
+  return TensorView{name, *format, rows, cols, tensor->data, tensor->column_order};
 }
 
 StatusOr<TensorView> WeightReader::Vector(const std::string& name, int64_t cols) {

@@ -1,6 +1,6 @@
 #include "text/pre_tokenizer.h"
 
-#include <span>
+#include <algorithm>
 
 namespace inferd::text_internal {
 namespace {
@@ -126,6 +126,20 @@ StatusOr<PreTokenizer> FindPreTokenizer(std::string_view name) {
     }
   }
   return ErrorF(StatusCode::kUnimplemented, "tokenizer: unknown pre-tokenizer \"%s\"", name);
+}
+
+StatusOr<PreTokenizer> FindPreTokenizer(std::span<const std::string> patterns, bool ignore_merges) {
+  for (const std::string& pattern : patterns) {
+    const bool known = std::any_of(std::begin(kEntries), std::end(kEntries), [&](const Entry& e) {
+      return std::find(e.patterns.begin(), e.patterns.end(), pattern) != e.patterns.end();
+    });
+    if (!known) {
+      return ErrorF(StatusCode::kUnimplemented,
+                    "tokenizer: a pre-tokenizer that is not known: \"%s\"",
+                    pattern.substr(0, 200));
+    }
+  }
+  return PreTokenizer{{patterns.begin(), patterns.end()}, ignore_merges};
 }
 
 }  // namespace inferd::text_internal

@@ -26,15 +26,19 @@ StatusOr<SegmenterPtr> NewSegmenter(const VocabularySpec& spec,
   switch (spec.kind) {
     case TokenizerKind::kByteLevelBpe: {
       rust.kind = kRustByteLevelBpe;
-      ASSIGN_OR_RETURN(pre, FindPreTokenizer(spec.pre));
+      ASSIGN_OR_RETURN(pre,
+                       spec.pre_patterns.empty()
+                           ? FindPreTokenizer(spec.pre)
+                           : FindPreTokenizer(spec.pre_patterns, spec.ignore_merges));
       ASSIGN_OR_RETURN(vocabulary, ByteLevelBpeVocabulary(spec, types));
       break;
     }
-    case TokenizerKind::kSentencePiece:
+    case TokenizerKind::kSentencePiece: {
       rust.kind = kRustPlainBpe;
       rust.byte_fallback = 1;
-      vocabulary = SentencePieceVocabulary(spec, types);
+      ASSIGN_OR_RETURN(vocabulary, SentencePieceVocabulary(spec, types));
       break;
+    }
     case TokenizerKind::kWordPiece:
       rust.kind = kRustWordPiece;
       vocabulary = WordPieceVocabulary(spec, types);

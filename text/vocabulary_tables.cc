@@ -183,6 +183,31 @@ void AddUnknown(const VocabularySpec& spec,
   }
 }
 
+// The merges that the spec lists, best first.
+Status ReadMerges(const VocabularySpec& spec,
+                  const PieceIndex& index,
+                  SegmenterVocabulary& vocabulary) {
+  vocabulary.merges.reserve(spec.merges.size());
+  std::string joined;
+  for (size_t i = 0; i < spec.merges.size(); ++i) {
+    const std::string_view merge = spec.merges[i];
+    // A piece may be a space itself: the separator follows the first character.
+    const size_t space = merge.find(' ', 1);
+    if (space == std::string_view::npos || space + 1 == merge.size()) {
+      return ErrorF(StatusCode::kInvalidArgument, "tokenizer: merge %d has no two parts", i);
+    }
+    joined = merge.substr(0, space);
+    joined += merge.substr(space + 1);
+    const uint32_t left = index.Find(merge.substr(0, space));
+    const uint32_t right = index.Find(merge.substr(space + 1));
+    if (left != PieceIndex::kNone && right != PieceIndex::kNone &&
+        index.Find(joined) != PieceIndex::kNone) {
+      vocabulary.merges.emplace_back(left, right);
+    }
+  }
+  return OkStatus();
+}
+
 }  // namespace
 
 Status CheckVocabulary(const VocabularySpec& spec) {
@@ -200,8 +225,9 @@ Status CheckVocabulary(const VocabularySpec& spec) {
     return ErrorF(
         StatusCode::kInvalidArgument, "tokenizer: %d scores for %d tokens", spec.scores.size(), n);
   }
-  if (spec.kind == TokenizerKind::kSentencePiece && spec.scores.empty()) {
-    return ErrorF(StatusCode::kInvalidArgument, "tokenizer: a SentencePiece vocabulary has scores");
+  if (spec.kind == TokenizerKind::kSentencePiece && spec.scores.empty() && spec.merges.empty()) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "tokenizer: a SentencePiece vocabulary has scores or merges");
   }
   if (std::any_of(spec.scores.begin(), spec.scores.end(), [](float s) { return std::isnan(s); })) {
     return ErrorF(StatusCode::kInvalidArgument, "tokenizer: a score is not a number");
@@ -255,31 +281,19 @@ StatusOr<SegmenterVocabulary> ByteLevelBpeVocabulary(const VocabularySpec& spec,
                                                      const std::vector<TokenType>& types) {
   SegmenterVocabulary vocabulary;
   const PieceIndex index = AddPieces(spec, types, vocabulary);
-  vocabulary.merges.reserve(spec.merges.size());
-  std::string joined;
-  for (size_t i = 0; i < spec.merges.size(); ++i) {
-    const std::string_view merge = spec.merges[i];
-    // A piece may be a space itself: the separator follows the first character.
-    const size_t space = merge.find(' ', 1);
-    if (space == std::string_view::npos || space + 1 == merge.size()) {
-      return ErrorF(StatusCode::kInvalidArgument, "tokenizer: merge %d has no two parts", i);
-    }
-    joined = merge.substr(0, space);
-    joined += merge.substr(space + 1);
-    const uint32_t left = index.Find(merge.substr(0, space));
-    const uint32_t right = index.Find(merge.substr(space + 1));
-    if (left != PieceIndex::kNone && right != PieceIndex::kNone &&
-        index.Find(joined) != PieceIndex::kNone) {
-      vocabulary.merges.emplace_back(left, right);
-    }
-  }
+  RETURN_IF_ERROR(ReadMerges(spec, index, vocabulary));
   return vocabulary;
 }
 
-SegmenterVocabulary SentencePieceVocabulary(const VocabularySpec& spec,
-                                            const std::vector<TokenType>& types) {
+StatusOr<SegmenterVocabulary> SentencePieceVocabulary(const VocabularySpec& spec,
+                                                      const std::vector<TokenType>& types) {
   SegmenterVocabulary vocabulary;
   const PieceIndex index = AddPieces(spec, types, vocabulary);
+  if (!spec.merges.empty()) {
+    RETURN_IF_ERROR(ReadMerges(spec, index, vocabulary));
+    AddUnknown(spec, index, vocabulary);
+    return vocabulary;
+  }
   const size_t piece_count = vocabulary.texts.size();
   struct Merge {
     float score;

@@ -53,9 +53,9 @@ struct SegmenterVocabulary {
 StatusOr<SegmenterVocabulary> ByteLevelBpeVocabulary(const VocabularySpec& spec,
                                                      const std::vector<TokenType>& types);
 // SentencePiece keeps scores instead of merges: every split of a normal piece into two known
-// pieces is a merge, in the order of the pieces' scores.
-SegmenterVocabulary SentencePieceVocabulary(const VocabularySpec& spec,
-                                            const std::vector<TokenType>& types);
+// pieces is a merge, in the order of the pieces' scores. A spec that has merges says them itself.
+StatusOr<SegmenterVocabulary> SentencePieceVocabulary(const VocabularySpec& spec,
+                                                      const std::vector<TokenType>& types);
 // WordPiece files carry a visible space before each first piece; the segmenter wants "##" before
 // each other piece.
 SegmenterVocabulary WordPieceVocabulary(const VocabularySpec& spec,
