@@ -10,7 +10,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
         bench-live bench-peer crash sim sim-full fuzz results clean cuda-toolkit cuda-gate \
-        gpu-check gpu-bench
+        gpu-check gpu-bench gpu-results
 
 help:            ## show the verbs
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,13 +78,16 @@ cuda-toolkit:    ## the CUDA compiler: this machine's, else NVIDIA's wheels in t
 	@tools/cuda_toolkit.sh
 
 cuda-gate: cuda-toolkit  ## compile every kernel for every architecture and list its cost (minutes)
-	@mkdir -p build && tools/cuda_compile_gate.py --report build/cuda-gate.txt && cat build/cuda-gate.txt
+	@mkdir -p build && tools/results.py run cuda -- tools/cuda_compile_gate.py --report build/cuda-gate.txt && cat build/cuda-gate.txt
 
 gpu-check:       ## does this machine's card do what the CUDA contract says? (needs nvcc and a card)
 	@tools/results.py run gpu -- tools/gpu_check.sh --sanitize
 
 gpu-bench:       ## the same, then how fast the kernels are on it
 	@tools/results.py run gpu -- tools/gpu_check.sh --bench
+
+gpu-results:     ## the figures of a GPU that were committed last
+	@tools/gpu_results.py
 
 fuzz: setup      ## fuzz one parser: make fuzz TARGET=gguf SECONDS_MAX=1800
 	@tools/results.py run fuzz -- tools/fuzz.sh $(TARGET) $(SECONDS_MAX)

@@ -55,6 +55,84 @@ void CopySuperBlock(QuantFormat format, const QuantBlock& block, int half, RowBl
   out.d_minimum = block.d_minimum;
 }
 
+// The integers of a run of values that share a scale.
+struct Run {
+  int least = 0;
+  int most = 0;
+  uint16_t scale = 0;
+  bool shared = false;  // whether it is one scale
+};
+
+// The zero with which the run's integers are codes from 0 to 15, or -1.
+int ZeroOf(const Run& run) {
+  const int zero = std::max(0, -run.least);
+  return zero < 16 && run.most + zero < 16 ? zero : -1;
+}
+
+// Values [first, first + count) of a row of Q4_0 or Q5_0, count a multiple of 32 and cut at the
+// row's end.
+Run ReadRun(const TensorView& tensor, int64_t row, int64_t first, int64_t count) {
+  const QuantFormatInfo& info = Info(tensor.format);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(tensor.data.data()) +
+                      row * RowBytes(tensor.format, tensor.cols);
+  const int offset = tensor.format == QuantFormat::kQ4_0 ? 8 : 16;
+  Run run{.least = 16, .most = -17, .scale = 0, .shared = true};
+  QuantBlock stored{};
+  for (int64_t i = first / 32; i < std::min(first + count, tensor.cols) / 32; ++i) {
+    ReadQuantBlock(tensor.format, bytes + i * info.block_bytes, stored);
+    run.shared = run.shared && (i == first / 32 || stored.d == run.scale);
+    run.scale = stored.d;
+    for (int c = 0; c < 32; ++c) {
+      const int integer = stored.codes[static_cast<size_t>(c)] - offset;
+      run.least = std::min(run.least, integer);
+      run.most = std::max(run.most, integer);
+    }
+  }
+  return run;
+}
+
+bool IsInt4In(const TensorView& tensor, int group) {
+  for (int64_t row = 0; row < tensor.rows; ++row) {
+    for (int64_t first = 0; first < tensor.cols; first += group) {
+      const Run run = ReadRun(tensor, row, first, group);
+      if (!run.shared || (tensor.format == QuantFormat::kQ5_0 && ZeroOf(run) < 0)) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// A block of such a tensor in an int4 format of wider groups or with zeros.
+RowBlock ReadInt4(const TensorView& tensor,
+                  const WeightFormat& format,
+                  int64_t row,
+                  int64_t block) {
+  RowBlock out;
+  for (int g = 0; g < format.GroupsPerBlock(); ++g) {
+    const int64_t first = block * kBlockValues + g * format.group;
+    if (first >= tensor.cols) {
+      break;
+    }
+    const Run run = ReadRun(tensor, row, first, format.group);
+    out.scale[g] = run.scale;
+    out.zero[g] = format.zero == ZeroKind::kZeroPoint ? static_cast<uint8_t>(ZeroOf(run)) : 0;
+    const int to_code = format.zero == ZeroKind::kZeroPoint ? ZeroOf(run) - 16 : 0;
+    const QuantFormatInfo& info = Info(tensor.format);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(tensor.data.data()) +
+                        row * RowBytes(tensor.format, tensor.cols);
+    QuantBlock stored{};
+    for (int64_t i = 0; i < format.group && first + i < tensor.cols; i += 32) {
+      ReadQuantBlock(tensor.format, bytes + (first + i) / 32 * info.block_bytes, stored);
+      for (int64_t c = 0; c < 32; ++c) {
+        out.codes[g * format.group + i + c] =
+            static_cast<uint8_t>(stored.codes[static_cast<size_t>(c)] + to_code);
+      }
+    }
+  }
+  return out;
+}
+
 class RowReader {
  public:
   explicit RowReader(const TensorView& tensor) : tensor_(tensor), info_(Info(tensor.format)) {}
@@ -101,6 +179,15 @@ Status CheckParts(std::span<const TensorView> parts, RowOrder order) {
   for (const TensorView& part : parts) {
     RETURN_IF_ERROR(CheckShape(part));
     rows += part.rows;
+    if (!std::equal(first.column_order.begin(),
+                    first.column_order.end(),
+                    part.column_order.begin(),
+                    part.column_order.end())) {
+      return ErrorF(StatusCode::kInvalidArgument,
+                    "tensors %s and %s have different orders of columns; pack them apart",
+                    first.name,
+                    part.name);
+    }
     if (part.format != first.format || part.cols != first.cols) {
       return ErrorF(StatusCode::kInvalidArgument,
                     "tensors %s and %s have different formats or row lengths; pack them apart",
@@ -151,10 +238,31 @@ std::optional<WeightFormat> PackedFormatOf(QuantFormat format) {
   return packed;
 }
 
+std::optional<WeightFormat> WidestInt4FormatOf(std::span<const TensorView> parts) {
+  const QuantFormat source = parts.front().format;
+  if (source != QuantFormat::kQ4_0 && source != QuantFormat::kQ5_0) {
+    return std::nullopt;
+  }
+  const bool zeros = source == QuantFormat::kQ5_0;
+  for (const int group : {128, 64, 32}) {
+    if (group == 32 && !zeros) {
+      break;  // Q4_0 itself
+    }
+    if (std::all_of(parts.begin(), parts.end(), [&](const TensorView& part) {
+          return IsInt4In(part, group);
+        })) {
+      return WeightFormat{
+          .bits = 4, .group = group, .zero = zeros ? ZeroKind::kZeroPoint : ZeroKind::kSymmetric};
+    }
+  }
+  return std::nullopt;
+}
+
 StatusOr<PackedWeights> PackGguf(std::span<const TensorView> parts, RowOrder order) {
   RETURN_IF_ERROR(CheckParts(parts, order));
   const TensorView& first = parts.front();
-  const auto format = PackedFormatOf(first.format);
+  const auto int4 = WidestInt4FormatOf(parts);
+  const auto format = int4 ? int4 : PackedFormatOf(first.format);
   if (!format) {
     return ErrorF(StatusCode::kUnimplemented,
                   "tensor %s: %s weights are packed as int8 only",
@@ -173,7 +281,8 @@ StatusOr<PackedWeights> PackGguf(std::span<const TensorView> parts, RowOrder ord
       const int64_t to = order == RowOrder::kInterleaved ? InterleavedRow(static_cast<int>(p), row)
                                                          : first_row + row;
       for (int64_t block = 0; block < NumBlocks(first.cols); ++block) {
-        packed.Write(to, block, reader.Read(row, block));
+        packed.Write(
+            to, block, int4 ? ReadInt4(parts[p], *int4, row, block) : reader.Read(row, block));
       }
     }
     first_row += parts[p].rows;

@@ -22,7 +22,15 @@ enum class RowOrder : uint8_t {
   kInterleaved,   // two parts of equally many rows, 8 | rows, in eights: gate and up
 };
 
-// All parts have one quantised format and one K. kInvalidArgument naming a tensor that does not
+// The widest groups in which Q4_0 or Q5_0 parts are int4 with one scale and, of Q5_0, one zero:
+// what AWQ and GPTQ weights were before `model` wrote them in blocks of 32, and any file that
+// happens to allow it. nullopt if there are none wider or narrower than PackedFormatOf says. Reads
+// every block.
+std::optional<WeightFormat> WidestInt4FormatOf(std::span<const TensorView> parts);
+
+// All parts have one quantised format, one K and one TensorView::column_order, in which the columns
+// stay: activations have to come in it. Packed in WidestInt4FormatOf, else in PackedFormatOf.
+// kInvalidArgument naming a tensor that does not
 // fit; kUnimplemented for float weights (PackInt8).
 StatusOr<PackedWeights> PackGguf(std::span<const TensorView> parts,
                                  RowOrder order = RowOrder::kConcatenated);

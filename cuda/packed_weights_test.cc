@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <memory>
+#include <numeric>
 
 #include "base/crc32c.h"
 #include "base/half.h"
@@ -35,6 +36,7 @@ struct RandomMatrix {
     FillRandomBlocks(format, {.seed = seed}, bytes);
     view = TensorView{"w", format, rows, cols, bytes};
   }
+  RandomMatrix(RandomMatrix&&) = default;  // the bytes stay where they are
   std::vector<std::byte> bytes;
   TensorView view;
 };
@@ -67,6 +69,70 @@ TEST(PackGguf, EveryFormatComesBackBitForBit) {
       }
     }
   }
+}
+
+// int4 with one scale and zero for each `group`, as model's blocks of 32 hold it.
+RandomMatrix SharedScales(QuantFormat format, int64_t rows, int64_t cols, int group) {
+  RandomMatrix matrix(format, rows, cols, static_cast<uint64_t>(group));
+  SplitMix64 random(7);
+  const int64_t block_bytes = Info(format).block_bytes;
+  const bool zeros = format == QuantFormat::kQ5_0;
+  for (int64_t row = 0; row < rows; ++row) {
+    uint16_t scale = 0;
+    uint32_t zero = 0;
+    for (int64_t first = 0; first < cols; first += 32) {
+      if (first % group == 0) {
+        scale = FloatToHalf(static_cast<float>(0.001 + random.Unit()));
+        zero = static_cast<uint32_t>(random.Below(16));
+      }
+      std::byte* block =
+          matrix.bytes.data() + row * RowBytes(format, cols) + first / 32 * block_bytes;
+      std::memcpy(block, &scale, 2);
+      if (!zeros) {
+        continue;
+      }
+      uint32_t high = 0;
+      uint8_t low[16] = {};
+      for (uint32_t i = 0; i < 32; ++i) {
+        const uint32_t code = static_cast<uint32_t>(random.Below(16)) + 16 - zero;
+        high |= (code >> 4) << i;
+        low[i % 16] = static_cast<uint8_t>(low[i % 16] | (code & 15u) << (i / 16 * 4));
+      }
+      std::memcpy(block + 2, &high, 4);
+      std::memcpy(block + 6, low, 16);
+    }
+  }
+  return matrix;
+}
+
+TEST(PackGguf, Int4KeepsTheGroupsItHadInItsFile) {
+  for (const QuantFormat source : {QuantFormat::kQ4_0, QuantFormat::kQ5_0}) {
+    for (const int group : {32, 64, 128}) {
+      SCOPED_TRACE(std::string(Info(source).name) + " " + std::to_string(group));
+      const RandomMatrix matrix = SharedScales(source, 24, 320, group);
+      const auto packed = PackGguf({&matrix.view, 1});
+      ASSERT_TRUE(packed.ok()) << packed.status();
+      EXPECT_EQ(packed->format(),
+                (WeightFormat{.bits = 4,
+                              .group = group,
+                              .zero = source == QuantFormat::kQ5_0 ? ZeroKind::kZeroPoint
+                                                                   : ZeroKind::kSymmetric}));
+      for (int64_t row = 0; row < 24; ++row) {
+        ExpectSameBits(OracleRow(matrix.view, row), packed->DequantizeRow(row));
+      }
+    }
+  }
+}
+
+TEST(PackGguf, RefusesPartsInDifferentOrders) {
+  const RandomMatrix a(QuantFormat::kQ4_0, 24, 32, 1);
+  std::vector<int32_t> order(32);
+  std::iota(order.rbegin(), order.rend(), 0);
+  TensorView ordered = a.view;
+  ordered.column_order = order;
+  const TensorView both[] = {a.view, ordered};
+  EXPECT_EQ(PackGguf(both).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(PackGguf({&ordered, 1}).ok());
 }
 
 TEST(PackGguf, ConcatenatesAndInterleaves) {

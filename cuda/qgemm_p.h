@@ -84,12 +84,23 @@ class QgemmP {
     });
   }
 
+  // Whether there are registers for two blocks of weights at a time: not beside minima, groups of
+  // 16, or, as the compiler counts on sm_100 and later, sums of eight token tiles.
+  static constexpr bool HoldsTwoBlocks() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+    if (kShape.token_tiles == 8) {
+      return false;
+    }
+#endif
+    return !kFormat.HasMinimum() && kFormat.group != 16;
+  }
+
   // The block that was loaded, with its activations in `stage`; then loads `following` if it
-  // exists. Formats with minima or groups of 16 have no registers to hold two blocks at a time.
+  // exists.
   INFERD_HD void Multiply(const uint8_t* stage, int64_t following) {
     const uint8_t* x = stage + token_warp_ * kShape.token_tiles * kActivationBlockBytes;
     const bool more = following < NumBlocks(args_.k);
-    if constexpr (kFormat.HasMinimum() || kFormat.group == 16) {
+    if constexpr (!HoldsTwoBlocks()) {
       MultiplyBlock<kFormat, kPrefillRowTiles, kShape.token_tiles>(
           warp_, next_.tile, x, kActivationBlockBytes, kShape.token_tiles - 1, sums_);
       if (more) {

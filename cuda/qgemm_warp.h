@@ -169,23 +169,30 @@ INFERD_HD float ScaleValue(const uint32_t* words, uint32_t factor, int g, int ha
 }
 
 // A block is worked through in chunks of whole groups, at least four steps, so that only a chunk's
-// integers and scales take registers.
-template <WeightFormat kFormat>
-inline constexpr int kChunkSteps = kFormat.StepsPerGroup() > 4 ? kFormat.StepsPerGroup() : 4;
+// integers and scales take registers; two steps where two row tiles of 8 bits and minima crowd each
+// other. How it is cut changes no sum.
+template <WeightFormat kFormat, int kRowTiles>
+constexpr int ChunkSteps() {
+  const int least = kFormat.bits == 8 && kFormat.HasMinimum() && kRowTiles > 1 ? 2 : 4;
+  return kFormat.StepsPerGroup() > least ? kFormat.StepsPerGroup() : least;
+}
 
 // The scales of a chunk as f32, of both rows of a lane.
-template <WeightFormat kFormat>
+template <WeightFormat kFormat, int kChunkSteps>
 struct LaneScales {
-  static constexpr int kGroups = kChunkSteps<kFormat> / kFormat.StepsPerGroup();
+  static constexpr int kGroups = kChunkSteps / kFormat.StepsPerGroup();
   float scale[kGroups][2];
   float minimum[kFormat.HasMinimum() ? kGroups : 1][2];
 };
 
-template <WeightFormat kFormat>
-INFERD_HD void ReadScales(const LaneRecord<kFormat>& record, int chunk, LaneScales<kFormat>& to) {
+template <WeightFormat kFormat, int kChunkSteps>
+INFERD_HD void ReadScales(const LaneRecord<kFormat>& record,
+                          int chunk,
+                          LaneScales<kFormat, kChunkSteps>& to) {
+  constexpr int kGroups = LaneScales<kFormat, kChunkSteps>::kGroups;
   INFERD_UNROLL
-  for (int i = 0; i < LaneScales<kFormat>::kGroups; ++i) {
-    const int g = chunk * LaneScales<kFormat>::kGroups + i;
+  for (int i = 0; i < kGroups; ++i) {
+    const int g = chunk * kGroups + i;
     INFERD_UNROLL
     for (int half = 0; half < 2; ++half) {
       to.scale[i][half] = ScaleValue<kFormat>(record.scale, record.d, g, half);
@@ -232,34 +239,33 @@ INFERD_HD void ApplyScale(
 }
 
 // The integers and scales of a chunk of one row tile.
-template <WeightFormat kFormat, class Warp>
+template <WeightFormat kFormat, int kChunkSteps, class Warp>
 struct ChunkWeights {
-  typename Warp::template PerLane<FragmentA> a[kChunkSteps<kFormat>];
-  typename Warp::template PerLane<LaneScales<kFormat>> scales;
+  typename Warp::template PerLane<FragmentA> a[kChunkSteps];
+  typename Warp::template PerLane<LaneScales<kFormat, kChunkSteps>> scales;
 };
 
-template <WeightFormat kFormat, class Warp>
+template <WeightFormat kFormat, int kChunkSteps, class Warp>
 INFERD_HD void UnpackChunk(Warp& warp,
                            const typename Warp::template PerLane<LaneRecord<kFormat>>& record,
                            int chunk,
-                           ChunkWeights<kFormat, Warp>& to) {
+                           ChunkWeights<kFormat, kChunkSteps, Warp>& to) {
   warp.Each([&](int /*lane*/, int slot) {
     INFERD_UNROLL
-    for (int step = 0; step < kChunkSteps<kFormat>; ++step) {
+    for (int step = 0; step < kChunkSteps; ++step) {
       INFERD_UNROLL
       for (int r = 0; r < 4; ++r) {
-        to.a[step][slot].r[r] =
-            IntegerPair<kFormat>(record[slot], chunk * kChunkSteps<kFormat> + step, r);
+        to.a[step][slot].r[r] = IntegerPair<kFormat>(record[slot], chunk * kChunkSteps + step, r);
       }
     }
-    ReadScales<kFormat>(record[slot], chunk, to.scales[slot]);
+    ReadScales<kFormat, kChunkSteps>(record[slot], chunk, to.scales[slot]);
   });
 }
 
 // A chunk of the row tiles times one token tile: `tokens` is the first byte of its block.
-template <WeightFormat kFormat, int kRowTiles, int kTokenTiles, class Warp>
+template <WeightFormat kFormat, int kChunkSteps, int kRowTiles, int kTokenTiles, class Warp>
 INFERD_HD void MultiplyChunk(Warp& warp,
-                             const ChunkWeights<kFormat, Warp> (&weights)[kRowTiles],
+                             const ChunkWeights<kFormat, kChunkSteps, Warp> (&weights)[kRowTiles],
                              int chunk,
                              const uint8_t* tokens,
                              int token_tile,
@@ -273,11 +279,11 @@ INFERD_HD void MultiplyChunk(Warp& warp,
   Sum t[kRowTiles];
   Sum sum_x{};
   INFERD_UNROLL
-  for (int pair = 0; pair < kChunkSteps<kFormat> / 2; ++pair) {
+  for (int pair = 0; pair < kChunkSteps / 2; ++pair) {
     typename Warp::template PerLane<FragmentB> b[2];
     warp.Each([&](int lane, int slot) {
       uint32_t words[4];
-      const int at = chunk * kChunkSteps<kFormat> / 2 + pair;
+      const int at = chunk * kChunkSteps / 2 + pair;
       LoadPair(tokens + at * kPairBytes + lane * 16, words);
       b[0][slot] = {{words[0], words[1]}};
       b[1][slot] = {{words[2], words[3]}};
@@ -324,17 +330,18 @@ INFERD_HD void MultiplyBlock(
     int64_t tile_stride,
     int last_tile,
     WarpSums<Warp, kRowTiles, kTokenTiles>& sums) {
+  constexpr int kChunkSteps = ChunkSteps<kFormat, kRowTiles>();
   INFERD_UNROLL
-  for (int chunk = 0; chunk < kStepsPerBlock / kChunkSteps<kFormat>; ++chunk) {
-    ChunkWeights<kFormat, Warp> weights[kRowTiles];
+  for (int chunk = 0; chunk < kStepsPerBlock / kChunkSteps; ++chunk) {
+    ChunkWeights<kFormat, kChunkSteps, Warp> weights[kRowTiles];
     INFERD_UNROLL
     for (int i = 0; i < kRowTiles; ++i) {
-      UnpackChunk<kFormat>(warp, records[i], chunk, weights[i]);
+      UnpackChunk<kFormat, kChunkSteps>(warp, records[i], chunk, weights[i]);
     }
     INFERD_UNROLL
     for (int j = 0; j < kTokenTiles; ++j) {
       const uint8_t* tokens = x + (j < last_tile ? j : last_tile) * tile_stride;
-      MultiplyChunk<kFormat>(warp, weights, chunk, tokens, j, sums);
+      MultiplyChunk<kFormat, kChunkSteps>(warp, weights, chunk, tokens, j, sums);
     }
   }
 }

@@ -23,6 +23,16 @@ done
 toolkit=$(tools/cuda_toolkit.sh --find)
 out=build/gpu-check
 mkdir -p "$out"
+# cuBLASLt: the toolkit's, else PyTorch's own (wheels have no unversioned name to link).
+cublas=()
+for root in "$toolkit" "$(python3 -c 'import nvidia, os; print(os.path.join(list(nvidia.__path__)[0], "cu13"))' 2>/dev/null || true)"; do
+  library=$(find "$root/lib64/" "$root/lib/" -maxdepth 1 -name 'libcublasLt.so*' 2>/dev/null | sort | tail -n 1 || true)
+  if [ -n "$library" ] && [ -f "$root/include/cublasLt.h" ]; then
+    cublas=(-DINFERD_WITH_CUBLASLT -I "$root/include" -Xlinker "$library" -Xlinker "-rpath=$(dirname "$library")" cuda/prefill_cublas.cu)
+    break
+  fi
+done
+[ ${#cublas[@]} -gt 0 ] || echo "gpu_check: no cuBLASLt here; prompts by qgemm_p alone, and no bf16 peer"
 # The host's own code is optimised and never contracted; all .cu files for the card's architecture.
 build() {
   "$toolkit/bin/nvcc" -std=c++20 -O3 --expt-relaxed-constexpr -arch="$arch" \
@@ -30,11 +40,18 @@ build() {
   echo "gpu_check: built $out/$1"
 }
 build inferd_gpu_check tests/cuda/gpu_check_main.cu cuda/qgemm_d.cu cuda/qgemm_p.cu \
-  cuda/mma_emulator.cc cuda/qgemm_emulated.cc cuda/qgemm_emulated_p.cc base/check.cc
-[ $bench = 0 ] || build inferd_gpu_bench tests/cuda/gpu_bench_main.cu cuda/qgemm_d.cu cuda/qgemm_p.cu
+  cuda/mma_emulator.cc cuda/qgemm_emulated.cc cuda/qgemm_emulated_p.cc base/check.cc "${cublas[@]}"
+if [ $bench = 1 ]; then
+  build inferd_gpu_bench tests/cuda/gpu_bench_main.cu cuda/qgemm_d.cu cuda/qgemm_p.cu "${cublas[@]}"
+  build libinferd_gpu_bench.so -shared -Xcompiler -fPIC -DINFERD_GPU_BENCH_LIBRARY \
+    tests/cuda/gpu_bench_main.cu cuda/qgemm_d.cu cuda/qgemm_p.cu
+fi
 [ $run = 1 ] || exit 0
 "$out/inferd_gpu_check"
-[ $bench = 0 ] || "$out/inferd_gpu_bench"
+if [ $bench = 1 ]; then
+  "$out/inferd_gpu_bench"
+  python3 tools/gpu_bench_peers.py "$PWD/$out/libinferd_gpu_bench.so"
+fi
 if [ $sanitize = 1 ]; then
   errors=0
   for tool in memcheck racecheck synccheck; do

@@ -14,6 +14,8 @@ for model in smollm2 gemma3; do
   tools/get_model.py "$model" >/dev/null || echo "test: $model is not here; its tests will skip"
 done
 
+tools/cuda_toolkit.sh >/dev/null || echo "test: no CUDA toolkit; the kernels' compile gate will skip"
+
 # Runs ctest for one preset; keeps the JUnit report; a failure is counted, not fatal.
 failed_presets=0
 run() {
@@ -32,7 +34,7 @@ for preset in "${presets[@]}"; do
       ;;
     release)
       tools/build.sh release release_tests
-      run release -L '^model|interop|golden|invariance|mutation'
+      run release -L '^model|interop|golden|invariance|mutation|cuda_gate'
       ;;
     tsan)
       tools/build.sh tsan tsan_tests
