@@ -95,6 +95,10 @@ void AddAudit(CLI::App& app, AuditCommand& c) {
   exported->add_option(
       "--sign-key", c.sign_key, "file with the key that signs it (inferctl keys signer)");
   exported->add_option("--policy", c.policy_file, "the policy that goes with it");
+  exported->add_option(
+      "--document",
+      c.documents,
+      "a file that leaves name by its SHA-256, such as a policy set; may be repeated");
   exported->add_option("--out", c.out, "the .tar, or the folder: made, and must be empty")
       ->required();
   Verb(audit, "witness", {"Shows who cosigned how much of the log.", "audit witness"});

@@ -31,13 +31,14 @@ struct AuditCommand {
   int32_t limit = 50;
   bool follow = false;
   bool oldest_first = false;
-  std::string out;           // a file; "": standard output
-  std::string log_folder;    // verify without a daemon
-  std::string verifier_key;  // and with this key
-  std::string policy_file;   // or this policy
-  std::string bundle;        // an evidence bundle to verify
-  std::string exporter;      // key of whoever exported it
-  std::string sign_key;      // file with the key that signs an evidence bundle
+  std::string out;                     // a file; "": standard output
+  std::string log_folder;              // verify without a daemon
+  std::string verifier_key;            // and with this key
+  std::string policy_file;             // or this policy
+  std::string bundle;                  // an evidence bundle to verify
+  std::string exporter;                // key of whoever exported it
+  std::vector<std::string> documents;  // files that go into an evidence bundle
+  std::string sign_key;                // file with the key that signs an evidence bundle
 };
 
 void AddAuditCommands(CLI::App& app, AuditCommand& command);

@@ -22,6 +22,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr uint64_t kDocumentBytesMax = uint64_t{16} << 20;
+
 // The shards in their order, each as of the note that the policy is content with: the published
 // one, or the last one that enough witnesses cosigned.
 StatusOr<std::vector<std::unique_ptr<ShardReader>>> OpenShards(const std::string& log_folder,
@@ -104,7 +106,12 @@ Json ToJson(const EvidenceReport& report) {
                       {"last_tseq", shard.last_tseq},
                       {"single", shard.num_single}});
   }
+  Json documents = Json::array();
+  for (const Digest& document : report.documents) {
+    documents.push_back("sha256:" + document.Hex());
+  }
   return {{"leaves", report.num_leaves},
+          {"documents", std::move(documents)},
           {"tenant", report.selection.tenant},
           {"from", report.selection.from},
           {"to", report.selection.to},
@@ -143,6 +150,10 @@ StatusOr<ExitCode> ExportEvidence(const CommonOptions& common,
                           .made_at = UtcNow(),
                           .progress = progress};
   ASSIGN_OR_RETURN(options.policy, ReadPolicy(command, log_key));
+  for (const std::string& path : command.documents) {
+    ASSIGN_OR_RETURN(std::string document, ReadFile(path, kDocumentBytesMax));
+    options.documents.push_back(std::move(document));
+  }
   ASSIGN_OR_RETURN(const TrustPolicy policy, TrustPolicy::Parse(options.policy));
   ASSIGN_OR_RETURN(const auto shards, OpenShards(log_folder, policy));
   TemporaryFile file(command.out);

@@ -63,7 +63,12 @@ class EvidenceTest : public testing::Test {
     uint64_t tseq[2] = {};
     Digest tprev[2] = {};
     for (int i = 0; i < num_leaves; ++i) {
-      const std::string leaf = LeafText(i, tseq[i % 2]++, tprev[i % 2]);
+      std::string leaf = LeafText(i, tseq[i % 2]++, tprev[i % 2]);
+      if (i == 2 && !document_.empty()) {
+        leaf.insert(
+            leaf.find("\"rid\""),
+            "\"policy\":{\"dec\":\"allow\",\"set\":\"sha256:" + Sha256Of(document_).Hex() + "\"},");
+      }
       tprev[i % 2] = LeafHash(leaf);
       ASSERT_TRUE(publisher.Add(leaf, tprev[i % 2]).ok());
     }
@@ -115,6 +120,7 @@ class EvidenceTest : public testing::Test {
     return changed;
   }
 
+  std::string document_;  // named by leaf 2
   FakeFileSystem files_{1};
   const NoteSigner log_key_ = *NoteSigner::Parse(kExampleLogKey);
   const NoteSigner exporter_ = *NoteSigner::Parse(kExampleExporterKey);
@@ -240,6 +246,48 @@ TEST_F(EvidenceTest, AnExporterCannotLie) {
   // The first leaves alone may be left out: the manifest's time says what was asked for.
   EXPECT_TRUE(
       Verify(Resigned(tar, [](auto& files) { files.erase(files.begin() + kFirstLeaf); })).ok());
+}
+
+// What leaves name by its digest can lie in the bundle, and nothing else.
+TEST_F(EvidenceTest, DocumentsThatLeavesName) {
+  document_ = "permit(principal, action, resource);";
+  MakeShard("2026q4.0", 20);
+  const auto write = [&](const EvidenceSelection& selection, std::vector<std::string> documents) {
+    EvidenceOptions options = Options(selection);
+    options.documents = std::move(documents);
+    std::string tar;
+    const Status written = WriteEvidence(shards_, options, [&tar](std::string_view bytes) {
+      tar += bytes;
+      return OkStatus();
+    });
+    return written.ok() ? StatusOr<std::string>(tar) : written;
+  };
+  const std::string name = "documents/" + Sha256Of(document_).Hex();
+  for (const EvidenceSelection& selection :
+       {EvidenceSelection{.tenant = "a"}, EvidenceSelection{.tenant = "a", .rids = {Rid(2)}}}) {
+    const auto tar = write(selection, {document_});
+    ASSERT_TRUE(tar.ok()) << tar.status();
+    EXPECT_EQ(ReadTar(*tar)->at(3).name, name);
+    const auto report = Verify(*tar);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->documents, std::vector<Digest>{Sha256Of(document_)});
+    const auto refused = [&](const char* what, const auto& change) {
+      EXPECT_FALSE(Verify(Resigned(*tar, change)).ok()) << what;
+    };
+    refused("other content", [](auto& files) { files[3].content = "permit(all);"; });
+    refused("of no leaf", [](auto& files) {
+      static const std::string other = "documents/" + Sha256Of(std::string_view("x")).Hex();
+      files.insert(files.begin() + 4, {.name = other, .content = "x"});
+    });
+    refused("at the end", [](auto& files) { std::swap(files[3], files.back()); });
+    EXPECT_TRUE(Verify(Resigned(*tar, [](auto& files) { files.erase(files.begin() + 3); })).ok());
+  }
+  EXPECT_EQ(write({.tenant = "a"}, {document_, "x"}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(write({.tenant = "a"}, {document_, document_}).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(write({.tenant = "a", .rids = {Rid(0)}}, {document_}).status().code(),
+            StatusCode::kInvalidArgument)
+      << "named by another leaf";
 }
 
 TEST(Tar, NamesStayInTheFolder) {

@@ -172,6 +172,9 @@ nlohmann::json ToJson(const EvidenceReport& report) {
                               {"last_tseq", shard.last_tseq},
                               {"single", shard.num_single}});
   }
+  for (const Digest& document : report.documents) {
+    json["documents"].push_back("sha256:" + document.Hex());
+  }
   return json;
 }
 
@@ -194,6 +197,9 @@ void Print(const EvidenceReport& report, bool exporter_is_given) {
               report.selection.tenant.empty() ? "any" : report.selection.tenant.c_str(),
               report.selection.from.empty() ? "the beginning" : report.selection.from.c_str(),
               report.selection.to.empty() ? "the end" : report.selection.to.c_str());
+  for (const Digest& document : report.documents) {
+    std::printf("document sha256:%s, named by a leaf\n", document.Hex().c_str());
+  }
   std::printf("exported %s by %s%s\n",
               report.made_at.c_str(),
               report.exporter.c_str(),

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/sha256.h"
+#include "governance/verify/cited_documents.h"
 #include "governance/verify/evidence_manifest.h"
 #include "governance/verify/leaf_view.h"
 #include "governance/verify/log_layout.h"
@@ -36,9 +37,15 @@ class EvidenceVerifier {
       }
       ++next_;
     }
+    while (next().name.starts_with(kEvidenceDocuments)) {
+      RETURN_IF_ERROR(Annotate(CheckDocument(), next().name));
+      ++next_;
+    }
     while (next().name != kEvidenceManifest) {
       RETURN_IF_ERROR(Annotate(CheckShard(), next().name));
     }
+    RETURN_IF_ERROR(documents_.CheckAll());
+    report_.documents = documents_.digests();
     if (report_.num_leaves == 0) {
       return Bad(kEvidenceManifest, "the bundle holds no leaf");
     }
@@ -81,6 +88,12 @@ class EvidenceVerifier {
       }
     }
     return OkStatus();
+  }
+
+  Status CheckDocument() {
+    ASSIGN_OR_RETURN(const std::string name, documents_.Add(next().content));
+    return name == next().name ? OkStatus()
+                               : ErrorF(StatusCode::kDataLoss, "its SHA-256 is another");
   }
 
   // The files below one folder: its checkpoint, then a chain with its proof, or single leaves.
@@ -138,6 +151,7 @@ class EvidenceVerifier {
       }
       shard_.last_tseq = leaf.tseq;
       before = LeafHash(last);
+      documents_.Read(last);
       ++shard_.num_chained;
       ++next_;
     }
@@ -158,6 +172,7 @@ class EvidenceVerifier {
       if (std::find(rids.begin(), rids.end(), Unescaped(view.rid)) == rids.end()) {
         return ErrorF(StatusCode::kDataLoss, "its rid was not asked for");
       }
+      documents_.Read(leaf.content);
       ++next_;
       ASSIGN_OR_RETURN(const uint64_t index, Check(next().content, leaf.content));
       if (leaf.name != SingleLeafPath(shard, index) ||
@@ -188,6 +203,7 @@ class EvidenceVerifier {
   const std::vector<TarMember> members_;
   const TrustPolicy& policy_;
   EvidenceManifest manifest_;
+  CitedDocuments documents_;
   size_t next_ = 0;
   std::string_view note_;    // of the shard at hand
   SignedCheckpoint opened_;  // the same

@@ -48,13 +48,16 @@ struct EvidenceOptions {
   // Whom the exporter trusts, as text (C2SP tlog-policy); goes into the bundle.
   std::string policy;
   std::string made_at;  // RFC 3339
+  // Contents of what leaves name by its SHA-256: policy sets, price lists, model manifests. Nothing
+  // else is taken.
+  std::vector<std::string> documents{};
   // Called now and then with leaves read and leaves in all.
   std::function<void(uint64_t done, uint64_t total)> progress{};
 };
 
 // Writes the bundle of what the shards hold under their checkpoints. kNotFound if nothing is
-// selected, kResourceExhausted beyond kEvidenceLeavesMax. What the shards say is not checked here:
-// verify the bundle.
+// selected, kResourceExhausted beyond kEvidenceLeavesMax, kInvalidArgument for a document that no
+// leaf names. What the shards say is not checked here: verify the bundle.
 Status WriteEvidence(const std::vector<std::unique_ptr<ShardReader>>& shards,
                      const EvidenceOptions& options,
                      const ByteSink& sink);
@@ -75,6 +78,7 @@ struct EvidenceReport {
   std::string exporter;  // vkey
   std::vector<Shard> shards;
   uint64_t num_leaves = 0;
+  std::vector<Digest> documents;  // each named by a leaf
 };
 
 // Checks every byte of a bundle: its form, that `exporter` (or, if none is given, the key that the

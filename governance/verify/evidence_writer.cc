@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/sha256.h"
+#include "governance/verify/cited_documents.h"
 #include "governance/verify/evidence.h"
 #include "governance/verify/evidence_manifest.h"
 #include "governance/verify/leaf_view.h"
@@ -67,6 +68,10 @@ class EvidenceWriter {
     RETURN_IF_ERROR(Add(std::string(kEvidenceReadme), Readme()));
     RETURN_IF_ERROR(Add(std::string(kEvidencePolicy), options_.policy));
     RETURN_IF_ERROR(Add(std::string(kEvidenceKeys), Keys(policy)));
+    for (const std::string& document : options_.documents) {
+      ASSIGN_OR_RETURN(const std::string name, documents_.Add(document));
+      RETURN_IF_ERROR(Add(name, document));
+    }
     for (const auto& shard : shards) {
       total_ += shard->checkpoint().checkpoint.size;
     }
@@ -76,6 +81,7 @@ class EvidenceWriter {
     if (num_leaves_ == 0) {
       return ErrorF(StatusCode::kNotFound, "no leaf of that tenant, time and rid is published");
     }
+    RETURN_IF_ERROR(documents_.CheckAll());
     const std::string manifest =
         SignDsse(kEvidencePayloadType, EncodeManifest(manifest_), *options_.exporter);
     RETURN_IF_ERROR(tar_.Add(kEvidenceManifest, manifest));
@@ -137,6 +143,7 @@ class EvidenceWriter {
         return OkStatus();
       }
       RETURN_IF_ERROR(CountLeaf());
+      documents_.Read(leaf);
       return Add(ChainLeafPath(name, view.tseq), leaf);
     };
     RETURN_IF_ERROR(shard.Visit(*first, last + 1, add));
@@ -161,6 +168,7 @@ class EvidenceWriter {
     }
     for (const uint64_t index : found) {
       ASSIGN_OR_RETURN(const std::string leaf, shard.Read(index));
+      documents_.Read(leaf);
       ASSIGN_OR_RETURN(const TlogProof proof, ProveLeaf(shard, index));
       RETURN_IF_ERROR(Add(SingleLeafPath(name, index), leaf));
       RETURN_IF_ERROR(Add(SingleProofPath(name, index), EncodeProof(proof)));
@@ -184,24 +192,34 @@ class EvidenceWriter {
   }
 
   std::string Readme() const {
-    return "Evidence from the audit log of inferd.\n\n"
-           "Check all of it offline; KEY is the log's public key as you were given it, not the one "
-           "in this bundle:\n"
-           "  audit-verify verify --bundle FILE.tar --vkey KEY\n"
-           "or with a policy of your own, and the key of whoever exported it:\n"
-           "  audit-verify verify --bundle FILE.tar --policy POLICY --exporter EXPORTER-KEY\n\n"
-           "What is in it:\n"
-           "  MANIFEST                    SHA-256 of all other files, signed by the exporter: a "
-           "DSSE envelope\n"
-           "                              over an in-toto statement\n"
-           "  policy, vkeys               whom the exporter trusts, and the public keys\n"
-           "  SHARD/checkpoint            the log's signed head, with the witnesses' signatures\n"
-           "  SHARD/chain/SEQ.json        a tenant's leaves, gap-free: each holds the hash of the "
-           "one before\n"
-           "  SHARD/chain.tlog-proof      that the last of them is in the log (C2SP tlog-proof)\n"
-           "  SHARD/leaves/INDEX.json     leaves of single requests\n"
-           "  SHARD/leaves/INDEX.tlog-proof   that each is in the log; one by one:\n"
-           "      audit-verify check INDEX.tlog-proof INDEX.json --vkey KEY\n";
+    return std::string(
+               "Evidence from the audit log of inferd.\n\n"
+               "Check all of it offline; KEY is the log's public key as you were given it, not the "
+               "one "
+               "in this bundle:\n"
+               "  audit-verify verify --bundle FILE.tar --vkey KEY\n"
+               "or with a policy of your own, and the key of whoever exported it:\n"
+               "  audit-verify verify --bundle FILE.tar --policy POLICY --exporter EXPORTER-KEY\n\n"
+               "What is in it:\n"
+               "  MANIFEST                    SHA-256 of all other files, signed by the exporter: "
+               "a "
+               "DSSE envelope\n"
+               "                              over an in-toto statement\n"
+               "  policy, vkeys               whom the exporter trusts, and the public keys\n"
+               "  SHARD/checkpoint            the log's signed head, with the witnesses' "
+               "signatures\n"
+               "  SHARD/chain/SEQ.json        a tenant's leaves, gap-free: each holds the hash of "
+               "the "
+               "one before\n"
+               "  SHARD/chain.tlog-proof      that the last of them is in the log (C2SP "
+               "tlog-proof)\n"
+               "  SHARD/leaves/INDEX.json     leaves of single requests\n"
+               "  SHARD/leaves/INDEX.tlog-proof   that each is in the log; one by one:\n"
+               "      audit-verify check INDEX.tlog-proof INDEX.json --vkey KEY\n") +
+           (options_.documents.empty()
+                ? ""
+                : "  documents/SHA256            what leaves name by this digest: policy sets, "
+                  "model manifests\n");
   }
 
   const EvidenceOptions& options_;
@@ -211,6 +229,7 @@ class EvidenceWriter {
   const std::string_view to_;
   std::vector<std::string> rids_;
   EvidenceManifest manifest_;
+  CitedDocuments documents_;
   uint64_t num_leaves_ = 0;
   uint64_t done_ = 0;
   uint64_t total_ = 0;
