@@ -79,11 +79,10 @@ class WitnessTlsTest : public testing::Test {
   WitnessTlsTest() {
     const WallTime now = SystemClock().WallNow();
     for (const char* name : {"ours", "other"}) {
-      EXPECT_TRUE(WriteDevCertificates({.directory = folder_ / name,
-                                        .hosts = {"localhost"},
-                                        .callers = {},
-                                        .now = now})
-                      .ok());
+      EXPECT_TRUE(
+          WriteDevCertificates(
+              {.directory = folder_ / name, .hosts = {"localhost"}, .callers = {}, .now = now})
+              .ok());
     }
     Listen("127.0.0.1");
   }
