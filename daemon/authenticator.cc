@@ -162,8 +162,7 @@ StatusOr<Caller> Authenticator::Authenticate(const PeerFacts& peer, WallTime now
     if (peer.authorization.size() != 1 || !text.starts_with(kBearer)) {
       return Refuse("authorization: one value is taken, \"Bearer KEY\"");
     }
-    ASSIGN_OR_RETURN(Caller by_key,
-                     OfKey(*known, text.substr(kBearer.size()), now, peer.address));
+    ASSIGN_OR_RETURN(Caller by_key, OfKey(*known, text.substr(kBearer.size()), now, peer.address));
     if (by_certificate.has_value() && by_certificate->tenant != by_key.tenant) {
       return Refuse("the API key is not of the certificate's tenant");
     }

@@ -21,16 +21,14 @@ MeasuredStep StepOf(const StepTimeModel& device, SplitMix64& random, int64_t noi
   const int64_t took =
       device.Estimate(step.prefill_tokens, step.decode_rows, step.context_tokens).count();
   const auto span = static_cast<uint64_t>(2 * noise_per_mille + 1);
-  step.took_ns =
-      took + took / 1000 * (static_cast<int64_t>(random.Below(span)) - noise_per_mille);
+  step.took_ns = took + took / 1000 * (static_cast<int64_t>(random.Below(span)) - noise_per_mille);
   return step;
 }
 
 void ExpectWithin(const StepTimeModel& found, const StepTimeModel& device, double share) {
   const auto near = [share](int64_t one, int64_t other) {
-    EXPECT_NEAR(static_cast<double>(one),
-                static_cast<double>(other),
-                share * static_cast<double>(other));
+    EXPECT_NEAR(
+        static_cast<double>(one), static_cast<double>(other), share * static_cast<double>(other));
   };
   near(found.base_ns, device.base_ns);
   near(found.prefill_token_ns, device.prefill_token_ns);

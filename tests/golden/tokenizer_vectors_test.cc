@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "base/file.h"
+#include "model/tokenizer_json.h"
 #include "model/vocabulary.h"
+#include "tests/support/tokenizer_json_writer.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -85,6 +87,32 @@ TEST(TokenizerVectors, AllMatch) {
     }
   }
   std::printf("RESULT tokenizer.mismatches %d count\n", mismatches);
+}
+
+// The same vocabularies written as tokenizer.json and read again, as a model folder has them.
+TEST(TokenizerVectors, AllMatchThroughTokenizerJson) {
+  if (!std::filesystem::exists(kFolder)) {
+    GTEST_SKIP() << kFolder << " is absent";
+  }
+  for (const std::string name : {"gpt-2", "llama-spm"}) {
+    const auto file = MappedFile::Open(kFolder + name + ".gguf");
+    ASSERT_TRUE(file.ok()) << file.status();
+    const auto gguf = Gguf::Parse(file->bytes());
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    const auto written = ReadVocabulary(*gguf);
+    ASSERT_TRUE(written.ok()) << written.status();
+    const std::string json = TokenizerJson(*written, {});
+    const std::string config = TokenizerConfigJson(*written);
+    const auto read = ReadTokenizerJson({.tokenizer_json = json, .tokenizer_config = config});
+    ASSERT_TRUE(read.ok()) << read.status();
+    const auto tokenizer = Tokenizer::Create(*read);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    for (const Vector& vector : ReadVectors(name)) {
+      const auto tokens = (*tokenizer)->Encode(vector.text, SpecialTokens::kAsText);
+      ASSERT_TRUE(tokens.ok()) << tokens.status();
+      EXPECT_EQ(*tokens, vector.tokens) << name << ": \"" << vector.text << "\"";
+    }
+  }
 }
 
 // The ids that SmolLM2's own tokenizer gives for this chat.

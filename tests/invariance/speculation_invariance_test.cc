@@ -45,9 +45,7 @@ class SpeculationInvarianceTest : public ::testing::TestWithParam<const char*> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Families,
-                         SpeculationInvarianceTest,
-                         ::testing::Values("llama", "gemma2"));
+INSTANTIATE_TEST_SUITE_P(Families, SpeculationInvarianceTest, ::testing::Values("llama", "gemma2"));
 
 TEST_P(SpeculationInvarianceTest, GuessesChangeNoBit) {
   const TinyModelFile file(GetParam());
