@@ -81,10 +81,10 @@ cuda-gate: cuda-toolkit  ## compile every kernel for every architecture and list
 	@mkdir -p build && tools/results.py run cuda -- tools/cuda_compile_gate.py --report build/cuda-gate.txt && cat build/cuda-gate.txt
 
 gpu-check:       ## does this machine's card do what the CUDA contract says? (needs nvcc and a card)
-	@tools/results.py run gpu -- tools/gpu_check.sh --sanitize
+	@tools/results.py run gpu -- tools/gpu_check.sh --sanitize && tools/gpu_results.py --keep
 
 gpu-bench:       ## the same, then how fast the kernels are on it
-	@tools/results.py run gpu -- tools/gpu_check.sh --bench
+	@tools/results.py run gpu -- tools/gpu_check.sh --bench && tools/gpu_results.py --keep
 
 gpu-results:     ## the figures of a GPU that were committed last
 	@tools/gpu_results.py
