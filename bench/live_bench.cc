@@ -148,6 +148,7 @@ class Watch final : public StepObserver {
 struct Live {
   std::vector<Ask> asks;
   double units_per_s = 0;
+  Duration copy_unit{};  // of KV between the pool and the host's memory, as the engine guesses it
   EngineStats stats;
 };
 
@@ -194,6 +195,8 @@ class Bench {
         CHECK(engine.SetTenant(TenantId(tenant.name), {.weight = tenant.weight}).ok());
       }
       const auto model = Load(engine);
+      live.copy_unit = FromSeconds(static_cast<double>(device_.StateUnitBytes(model->config, 0)) /
+                                   static_cast<double>(EngineOptions{}.swap_bytes_per_s));
       engine.Start();
       std::vector<StreamHandle> handles;
       const TimePoint start = SystemClock().Now();
@@ -230,6 +233,7 @@ class Bench {
     options.running_max = kRunning;
     options.waiting_max = kQueueMax;
     options.fairness_window_units = kTheta;
+    options.swap_bytes = options.kv_bytes;  // as much as the pool, the daemon's default
     options.observer = observer;
     return options;
   }
@@ -299,6 +303,8 @@ sim::Workload ToWorkload(const Live& live, const StepTimeModel& time) {
   workload.device.running_max = kRunning;
   workload.device.waiting_max = kQueueMax;
   workload.device.time = time;
+  workload.device.host_percent = 100;
+  workload.device.copy_unit = live.copy_unit;
   workload.policy = {.kind = sim::PolicyKind::kFair, .theta = kTheta};
   sim::ModelSetup model{.name = "live", .context_tokens_max = 8192, .groups = {}};
   model.groups.push_back({.units = live.stats.kv_blocks_total});
@@ -381,13 +387,14 @@ int Main(const std::string& path, double seconds, int threads, uint64_t seed) {
   const double bound = 2 * (kTheta + watch.monitor.largest_grant());
   std::printf(
       "# widest drift %.0f units, G %.0f, bound %.0f; %zu requests, %lu steps, %lu "
-      "preemptions%s%s\n",
+      "preemptions, %lu swapped%s%s\n",
       watch.monitor.pair_gap(),
       watch.monitor.largest_grant(),
       bound,
       live.asks.size(),
       static_cast<unsigned long>(live.stats.steps),
       static_cast<unsigned long>(live.stats.preemptions),
+      static_cast<unsigned long>(live.stats.swapped_in),
       watch.violations.empty() ? "" : "; VIOLATED: ",
       watch.violations.c_str());
   Result("live.fairness.gap_over_bound", watch.monitor.pair_gap() / bound, "ratio");

@@ -109,6 +109,11 @@ Workload VtcDevice(PolicyKind policy, int64_t theta_units) {
   return workload;
 }
 
+void AddHostMemory(Workload& workload) {
+  workload.device.host_percent = 100;
+  workload.device.copy_unit = std::chrono::microseconds(1400);
+}
+
 void AddTrace(const std::vector<TraceRequest>& trace, Workload& workload) {
   std::map<std::string, uint32_t> tenants;
   for (const TraceRequest& request : trace) {
@@ -250,12 +255,11 @@ Status RunHog(int64_t theta_units) {
     Workload workload = HogWorkload(policy, theta_units);
     ReserveAllIfBaseline(workload);
     SetWindow(theta_units, workload);
-    if (host) {  // 32 MiB a unit at 24 GB/s
-      workload.device.host_percent = 100;
-      workload.device.copy_unit = std::chrono::microseconds(1400);
+    if (host) {
+      AddHostMemory(workload);
     }
     const Report report = Simulate(workload, kUnchecked);
-    const std::string name = std::string(NameOf(policy)) + (host ? "+host" : "");
+    const std::string name = std::string(NameOf(policy)) + (host ? "" : "-host");
     std::vector<double> all;
     for (const uint32_t tenant : {1, 2}) {
       const std::vector<double> times = FirstTokenTimes(workload, report, tenant);
@@ -277,11 +281,11 @@ Status RunHog(int64_t theta_units) {
   };
   for (const PolicyKind policy :
        {PolicyKind::kFcfs, PolicyKind::kDrr, PolicyKind::kVtc, PolicyKind::kFair}) {
-    run(policy, /*host=*/false);
+    run(policy, /*host=*/true);
   }
-  run(PolicyKind::kFair, /*host=*/true);
+  run(PolicyKind::kFair, /*host=*/false);
   const std::vector<double>& vtc = seen["vtc"];
-  for (const char* name : {"fair", "fair+host"}) {
+  for (const char* name : {"fair", "fair-host"}) {
     const std::vector<double>& fair = seen[name];
     std::printf("%-9s over vtc: reader %.3f, chatter %.3f, both %.3f\n",
                 name,
@@ -289,9 +293,8 @@ Status RunHog(int64_t theta_units) {
                 fair[1] / vtc[1],
                 fair[2] / vtc[2]);
   }
-  const std::vector<double>& fair = seen["fair"];
-  Result("sim.e3.light_ttft_vs_vtc", std::max(fair[0] / vtc[0], fair[1] / vtc[1]), "ratio");
-  Result("sim.e3.light_ttft_vs_vtc.host", seen["fair+host"][2] / vtc[2], "ratio");
+  // Of all requests of the light tenants.
+  Result("sim.e3.light_ttft_vs_vtc", seen["fair"][2] / vtc[2], "ratio");
   return OkStatus();
 }
 

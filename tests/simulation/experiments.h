@@ -12,6 +12,9 @@ namespace inferd::sim {
 
 // A device like that of the VTC authors: Llama-2-7B on an A10G, room for 10,000 tokens.
 Workload VtcDevice(PolicyKind policy, int64_t theta_units);
+// Host memory for preempted state, as much as the pool, the daemon's default: 32 MiB a unit of a 7B
+// model at 24 GB/s.
+void AddHostMemory(Workload& workload);
 // Adds a trace's requests; every tenant of the trace becomes one of the workload.
 void AddTrace(const std::vector<TraceRequest>& trace, Workload& workload);
 

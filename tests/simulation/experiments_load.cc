@@ -59,6 +59,7 @@ Workload LoadDevice(PolicyKind policy) {
   Workload workload = VtcDevice(policy, 4096);
   workload.models[0].groups[0].units = 1024;
   workload.models[0].context_tokens_max = 16'384;
+  AddHostMemory(workload);
   return workload;
 }
 
@@ -325,6 +326,7 @@ Status RunSweeps(const std::string& traces) {
   std::printf("WORKLOAD vtc_27_tenants.jsonl; theta 4096, 512 tokens a step, learnt reserve\n");
   const auto run = [&trace](const std::string& what, const auto& change) {
     Workload workload = VtcDevice(PolicyKind::kFair, 4096);
+    AddHostMemory(workload);
     AddTrace(trace, workload);
     change(workload);
     const Report report =
@@ -346,8 +348,10 @@ Status RunSweeps(const std::string& traces) {
   };
   double at_default = 0;
   for (const int64_t theta : {256, 512, 1024, 2048, 4096, 8192}) {
-    const double again = run(absl::StrFormat("theta %d", theta),
-                             [theta](Workload& workload) { workload.policy.theta = theta; });
+    const double again = run(absl::StrFormat("theta %d", theta), [theta](Workload& workload) {
+      workload.policy.theta = theta;
+      workload.device.host_percent = 0;
+    });
     at_default = theta == 4096 ? again : at_default;
   }
   for (const int64_t factor : {1, 2, 4}) {
@@ -370,10 +374,7 @@ Status RunSweeps(const std::string& traces) {
         [budget](Workload& workload) { workload.device.step_tokens_max = budget; });
   }
   run("cut at blocks", [](Workload& workload) { workload.device.cut_at_blocks = true; });
-  run("theta 512, host", [](Workload& workload) {
-    workload.policy.theta = 512;
-    workload.device.host_percent = 100;
-  });
+  run("theta 512, host", [](Workload& workload) { workload.policy.theta = 512; });
   Result("sim.e10.recomputed_percent", at_default, "percent");
   return OkStatus();
 }

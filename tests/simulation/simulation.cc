@@ -16,6 +16,7 @@
 #include "tests/simulation/event_queue.h"
 #include "tests/simulation/fake_device.h"
 #include "tests/simulation/lease_ledger.h"
+#include "tests/simulation/outcome_recorder.h"
 #include "tests/simulation/scheduler_setup.h"
 
 namespace inferd::sim {
@@ -41,21 +42,11 @@ struct Event {
   uint32_t model = 0;
 };
 
-uint64_t Fold(uint64_t hash, uint64_t value) { return SplitMix64(hash ^ value).Next(); }
-
-// What the time of a step depends on.
-struct StepShape {
-  int64_t prefill_tokens = 0;
-  int64_t decode_rows = 0;
-  int64_t context_tokens = 0;
-};
-
 // What the driver knows of one submission beside its outcome.
 struct Stream {
   SequenceId id;
   bool live = false;
   Duration stalled_until{};
-  Duration last_token{};
 };
 
 std::vector<int64_t> BudgetsOf(const Workload& workload) {
@@ -94,13 +85,12 @@ class Simulation {
                  .check_reads = options.check_reads},
                 [this](SequenceId id) { return DomainOf(workload_, submission_of_.at(id)); }),
         checks_(workload, *scheduler_),
+        recorder_(workload, options, checks_),
         ledger_(BudgetsOf(workload)),
         noise_(workload.seed ^ 0x6e6f697365),
         all_reserved_(AllReserved(workload)),
         streams_(workload.submissions.size()),
         unloading_(workload.models.size(), false) {
-    report_.requests.resize(workload.submissions.size());
-    report_.tenants.resize(workload.tenants.size());
     for (uint32_t i = 0; i < workload.submissions.size(); ++i) {
       events_.Push(TimePoint(workload.submissions[i].at), {Event::Kind::kArrival, i});
     }
@@ -121,8 +111,7 @@ class Simulation {
         PlanSteps();
       }
     }
-    Finish();
-    return std::move(report_);
+    return Finish();
   }
 
  private:
@@ -200,7 +189,7 @@ class Simulation {
   }
 
   void Submit(uint32_t index) {
-    report_.requests[index].arrival = elapsed();
+    recorder_.Arrived(index, elapsed());
     const bool leased =
         !leases() ||
         ledger_.Reserve(workload_.submissions[index].tenant, index, workload_.device.lease_tokens);
@@ -268,12 +257,7 @@ class Simulation {
   }
 
   void End(uint32_t index, EndKind kind) {
-    RequestOutcome& outcome = report_.requests[index];
-    if (outcome.end != EndKind::kOpen) {
-      checks_.Fail(check::kSettle, workload_.submissions[index].name + " ends a second time");
-    }
-    outcome.end = kind;
-    outcome.ended = elapsed();
+    recorder_.RecordEnd(index, kind, elapsed());
     if (streams_[index].live) {
       streams_[index].live = false;
       Settle(index);
@@ -286,7 +270,7 @@ class Simulation {
 
   void Settle(uint32_t index) {
     if (leases()) {
-      const auto wrong = ledger_.Settle(index, report_.requests[index].output_tokens);
+      const auto wrong = ledger_.Settle(index, recorder_.outcome(index).output_tokens);
       if (wrong.has_value()) {
         checks_.Fail(check::kSettle, *wrong);
       }
@@ -308,7 +292,7 @@ class Simulation {
   std::set<SequenceId> AtLeaseEdge() const {
     std::set<SequenceId> at_edge;
     for (uint32_t i = 0; leases() && i < streams_.size(); ++i) {
-      if (streams_[i].live && report_.requests[i].output_tokens >= ledger_.leased(i)) {
+      if (streams_[i].live && recorder_.outcome(i).output_tokens >= ledger_.leased(i)) {
         at_edge.insert(streams_[i].id);
       }
     }
@@ -325,7 +309,7 @@ class Simulation {
       if (options_.check) {
         checks_.OnPlan(plan, now(), AtLeaseEdge());
       }
-      FoldPlan(plan);
+      recorder_.Planned(plan);
       if (plan.empty()) {
         break;
       }
@@ -351,8 +335,7 @@ class Simulation {
       checks_.Fail(check::kReserved, "every admission reserved all it may need");
     }
     for (const SequenceId id : plan.preempted) {
-      ++report_.requests[submission_of_.at(id)].preemptions;
-      ++report_.preemptions;
+      recorder_.Preempted(submission_of_.at(id));
     }
     for (const SequenceId id : plan.lease_wanted) {
       events_.Push(now() + workload_.device.lease_reply,
@@ -364,13 +347,7 @@ class Simulation {
     StepShape shape;
     for (const PlanRow& row : plan.rows) {
       const uint32_t index = submission_of_.at(row.sequence->id());
-      if (!report_.requests[index].started.has_value()) {
-        report_.requests[index].started = elapsed();
-        report_.requests[index].cached_tokens = row.sequence->num_cached_tokens();
-        report_.cached_tokens += row.sequence->num_cached_tokens();
-        high_water_[index] = row.start;
-      }
-      CountRow(row, index, shape);
+      recorder_.Started(row, index, elapsed(), shape);
       const auto tokens = std::ssize(row.sequence->output()) + 1 + std::ssize(row.draft);
       if (leases() && row.sample && streams_[index].live && tokens > ledger_.leased(index)) {
         checks_.Fail(check::kLease,
@@ -394,13 +371,12 @@ class Simulation {
       lasts += lasts / 1000 * noise;
     }
     free_at_ = std::max(free_at_, now()) + lasts;
-    report_.busy += lasts;
-    ++report_.steps;
+    recorder_.StepTakes(lasts);
     running.plan = std::move(plan);
     running_.push_back(std::move(running));
     events_.Push(free_at_, {Event::Kind::kStepDone});
     if (options_.record_service) {
-      RecordService();
+      recorder_.SampleService(*scheduler_, elapsed());
     }
   }
 
@@ -408,37 +384,6 @@ class Simulation {
     return std::count_if(plan.copies_before.begin(),
                          plan.copies_before.end(),
                          [](const StateCopy& copy) { return copy.from_place != copy.to_place; });
-  }
-
-  // Delivered service: what is computed for the first time.
-  void CountRow(const PlanRow& row, uint32_t index, StepShape& shape) {
-    const Submission& submission = workload_.submissions[index];
-    const int64_t end = row.end();
-    int64_t& high_water = high_water_[index];
-    const int64_t again = std::max<int64_t>(0, std::min(high_water, end) - row.start);
-    const int64_t first = std::max(row.start, high_water);
-    const int64_t prompt =
-        std::max<int64_t>(0, std::min<int64_t>(end, submission.prompt_tokens) - first);
-    high_water = std::max(high_water, end);
-    report_.recomputed_tokens += again;
-    report_.requests[index].recomputed_tokens += again;
-    report_.prompt_tokens += prompt;
-    report_.tenants[submission.tenant].delivered_units +=
-        kPromptTokenUnits * prompt + (row.sample ? kOutputTokenUnits : 0);
-    const bool decode = row.n_tokens == 1 + std::ssize(row.draft) && row.sample;
-    shape.decode_rows += decode ? 1 : 0;
-    shape.prefill_tokens += row.n_tokens - (decode ? 1 : 0);
-    shape.context_tokens += end;
-  }
-
-  void RecordService() {
-    ServiceSample sample{.at = elapsed(), .delivered_units = {}, .waiting = {}};
-    for (size_t t = 0; t < report_.tenants.size(); ++t) {
-      sample.delivered_units.push_back(report_.tenants[t].delivered_units);
-      const Tenant* tenant = scheduler_->tenants().Find(TenantId(workload_.tenants[t].name));
-      sample.waiting.push_back(tenant != nullptr && tenant->num_waiting > 0);
-    }
-    report_.service.push_back(std::move(sample));
   }
 
   void CommitOldest() {
@@ -456,7 +401,7 @@ class Simulation {
       if (!row.sample || !streams_[index].live) {
         continue;
       }
-      TakeDraws(row, index, running.draws[i], result.rows[i]);
+      recorder_.TakeDraws(row, index, running.draws[i], elapsed(), result.rows[i]);
       if (result.rows[i].finished) {
         over.push_back(index);
       }
@@ -464,7 +409,7 @@ class Simulation {
     scheduler_->Commit(running.plan.epoch, result);
     checks_.OnCommit(running.plan.epoch);
     for (const uint32_t index : over) {
-      CheckOutput(index);
+      recorder_.CheckOutput(index);
       End(index, EndKind::kFinished);
     }
   }
@@ -477,61 +422,6 @@ class Simulation {
         scheduler_->Cancel(streams_[index].id);
         End(index, EndKind::kFault);
       }
-    }
-  }
-
-  // The token drawn, and those behind it as long as the draft comes true.
-  void TakeDraws(const PlanRow& row, uint32_t index, const RowDraws& draws, RowResult& result) {
-    result.token = draws[0];
-    result.finished = TakeToken(row, index, draws[0], 0);
-    for (size_t d = 0; d < row.draft.size() && !result.finished && draws[d] == row.draft[d]; ++d) {
-      result.more[d] = draws[d + 1];
-      result.finished = TakeToken(row, index, draws[d + 1], ++result.num_more);
-      report_.tenants[workload_.submissions[index].tenant].delivered_units += kOutputTokenUnits;
-      ++report_.accepted_tokens;
-      // What came true is computed: it is not computed again, should it have to be.
-      high_water_[index] = std::max(high_water_[index], row.end() + result.num_more);
-    }
-  }
-
-  // True if it is the last token of its request. `before`: tokens of the same row.
-  bool TakeToken(const PlanRow& row, uint32_t index, TokenId token, int64_t before) {
-    RequestOutcome& outcome = report_.requests[index];
-    if (std::ssize(row.sequence->output()) + before != outcome.output_tokens) {
-      checks_.Fail(check::kStream,
-                   absl::StrFormat("%s has %d tokens, %d were streamed",
-                                   workload_.submissions[index].name,
-                                   row.sequence->output().size(),
-                                   outcome.output_tokens));
-    }
-    Stream& stream = streams_[index];
-    if (!outcome.first_token.has_value()) {
-      outcome.first_token = elapsed();
-    } else if (options_.record_token_gaps) {
-      report_.token_gaps_s.push_back(
-          std::chrono::duration<double>(elapsed() - stream.last_token).count());
-    }
-    stream.last_token = elapsed();
-    outcome.output_hash = FoldToken(outcome.output_hash, token);
-    ++report_.output_tokens;
-    return ++outcome.output_tokens == workload_.submissions[index].output_tokens;
-  }
-
-  // A request's output is what it would be alone; on a sensitive device if chunks are canonical
-  // and nothing of it was computed again.
-  void CheckOutput(uint32_t index) {
-    const bool sensitive = options_.sensitive_to_chunks;
-    const uint32_t model = workload_.submissions[index].model;
-    if (sensitive && workload_.models[model].groups[0].window == 1) {
-      return;  // what decoding left behind is out of sight at once
-    }
-    if (!options_.check || (sensitive && (!workload_.device.cut_at_blocks ||
-                                          report_.requests[index].recomputed_tokens > 0))) {
-      return;
-    }
-    if (report_.requests[index].output_hash != OutputHashAlone(workload_, index, sensitive)) {
-      checks_.Fail(check::kOutput,
-                   workload_.submissions[index].name + " does not say what it says alone");
     }
   }
 
@@ -554,58 +444,14 @@ class Simulation {
     return text;
   }
 
-  void FoldPlan(const StepPlan& plan) {
-    uint64_t hash = Fold(report_.plan_hash, plan.model.value());
-    for (const PlanRow& row : plan.rows) {
-      hash = Fold(hash, row.sequence->id().value());
-      hash = Fold(hash, static_cast<uint64_t>(row.start));
-      hash = Fold(hash, static_cast<uint64_t>(row.n_tokens));
-      for (size_t g = 0; g < workload_.models[plan.model.value()].groups.size(); ++g) {
-        for (const BlockIndex block : row.sequence->block_table(g)) {
-          hash = Fold(hash, block);
-        }
-      }
-    }
-    for (const StateCopy& copy : plan.copies_before) {
-      if (copy.from_place != copy.to_place) {
-        hash = Fold(hash, (uint64_t{copy.from} << 32) + copy.to);
-      }
-    }
-    for (const Ended& ended : plan.ended) {
-      hash = Fold(hash, ended.id.value());
-    }
-    for (const SequenceId id : plan.preempted) {
-      hash = Fold(hash, ~id.value());
-    }
-    report_.plan_hash = hash;
-  }
-
-  void Finish() {
-    report_.ended = elapsed();
-    const SchedulerStats stats = scheduler_->stats();
-    report_.blocks_held = stats.blocks_used + stats.host_units_used;
-    report_.swapped_in = static_cast<int64_t>(stats.swapped_in);
-    report_.cache_lookup_tokens = static_cast<int64_t>(stats.cache.lookup_tokens);
-    report_.cache_hit_tokens = static_cast<int64_t>(stats.cache.hit_tokens);
+  Report Finish() {
     if (!checks_.violation().has_value() && !scheduler_->idle()) {
       checks_.Fail(check::kDrain, "nothing happens any more, but there is" + LiveText());
-    }
-    if (!checks_.violation().has_value() &&
-        report_.recomputed_tokens != static_cast<int64_t>(stats.recomputed_tokens)) {
-      checks_.Fail(check::kIntegrity,
-                   absl::StrFormat("%d tokens were computed again, the scheduler says %d",
-                                   report_.recomputed_tokens,
-                                   stats.recomputed_tokens));
     }
     if (const auto wrong = ledger_.Check(scheduler_->idle()); wrong.has_value()) {
       checks_.Fail(check::kSettle, *wrong);
     }
-    report_.violation = checks_.violation();
-    const FairnessMonitor& fairness = checks_.fairness();
-    report_.lemma_excess = fairness.lemma_excess();
-    report_.pair_gap = fairness.pair_gap();
-    report_.largest_grant = fairness.largest_grant();
-    report_.bound_used = fairness.bound_used();
+    return recorder_.Finish(*scheduler_, elapsed());
   }
 
   const Workload& workload_;
@@ -614,18 +460,17 @@ class Simulation {
   std::map<SequenceId, uint32_t> submission_of_;
   FakeDevice device_;
   Checks checks_;
+  OutcomeRecorder recorder_;
   LeaseLedger ledger_;
   SplitMix64 noise_;
   const bool all_reserved_;
   std::vector<Stream> streams_;
-  std::map<uint32_t, int64_t> high_water_;  // by submission
   EventQueue<Event> events_;
   std::deque<Running> running_;
   TimePoint free_at_{};
   std::optional<TimePoint> wake_at_;
   std::vector<bool> unloading_;  // [models] draining, and not gone yet
   bool fault_ = false;
-  Report report_;
 };
 
 }  // namespace
