@@ -72,6 +72,15 @@ std::string GgufRole(std::string_view name) {
   return {};
 }
 
+// Quantisers store a bias of zeros where a layer has none. Those of q, k and v stay: a family says
+// whether it has them.
+bool IsEmptyBias(std::string_view role, std::string_view suffix, std::span<const std::byte> data) {
+  const bool projection =
+      role.ends_with("attn_q") || role.ends_with("attn_k") || role.ends_with("attn_v");
+  return suffix == ".bias" && !projection &&
+         std::all_of(data.begin(), data.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
 Status NotUnderstood(std::string_view name) {
   return ErrorF(StatusCode::kUnimplemented, "tensor %s is not understood", Quoted(name));
 }
@@ -221,6 +230,9 @@ Status ModelFolder::AddTensor(const SafetensorsTensor& tensor) {
   const std::string role = GgufRole(tensor.name.substr(0, std::min(dot, tensor.name.size())));
   if (role.empty() || (suffix != ".weight" && suffix != ".bias")) {
     return NotUnderstood(tensor.name);
+  }
+  if (IsEmptyBias(role, suffix, tensor.data)) {
+    return OkStatus();
   }
   GgufTensor out{.name = names_.emplace_back(role + suffix), .data = tensor.data};
   switch (tensor.type) {

@@ -370,6 +370,10 @@ class FolderMaker {
     tensors_.push_back({name + ".scales", "F16", {groups, rows}, BytesOf(scales)});
     if (!awq) {
       tensors_.push_back({name + ".g_idx", "I32", {cols}, BytesOf(group_index_)});
+      if (name.ends_with("down_proj")) {  // as some quantisers do
+        tensors_.push_back(
+            {name + ".bias", "F16", {rows}, std::string(static_cast<size_t>(2 * rows), '\0')});
+      }
     }
   }
 
