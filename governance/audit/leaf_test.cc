@@ -144,6 +144,18 @@ TEST(LeafView, EveryByteOfAStringIsLookedAt) {
   }
 }
 
+// Two texts of one leaf would be two hashes of it.
+TEST(LeafView, AControlCharacterIsWrittenInOneWay) {
+  const std::string leaf = *EncodeLeaf(SmallDraft(), TestChain());
+  const size_t node = leaf.find("\"n1\"") + 1;
+  for (int byte = 0; byte < ' '; ++byte) {
+    std::string changed = leaf;
+    changed.replace(node, 2, absl::StrFormat("\\u%04x", byte));
+    const bool is_canonical = JsonString(std::string(1, static_cast<char>(byte))).size() == 8;
+    EXPECT_EQ(ParseLeaf(changed).ok(), is_canonical) << byte;
+  }
+}
+
 TEST(LeafView, KnowsEveryTypeByItsName) {
   for (size_t i = 0; i < kNumLeafTypes; ++i) {
     const auto type = static_cast<LeafType>(i);

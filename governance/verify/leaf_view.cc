@@ -157,7 +157,7 @@ class Scanner {
     return Take(']');
   }
 
-  // The escapes that JCS writes: the short ones, and \u00xx for other control characters.
+  // The escapes that JCS writes: the short ones, and \u00xx for control characters that have none.
   bool TakeEscape() {
     const std::string_view rest = text_.substr(at_ + 1);
     if (rest.empty()) {
@@ -169,6 +169,11 @@ class Scanner {
     }
     if (rest.size() < 5 || rest.substr(0, 3) != "u00" || (rest[3] != '0' && rest[3] != '1') ||
         std::string_view("0123456789abcdef").find(rest[4]) == kNotFound) {
+      return false;
+    }
+    const bool has_short_form =
+        rest[3] == '0' && std::string_view("89acd").find(rest[4]) != kNotFound;
+    if (has_short_form) {
       return false;
     }
     at_ += 6;
