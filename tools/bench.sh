@@ -23,6 +23,7 @@ keep "$bin/bench/inferd_cpu_ops_bench" --threads 2
 keep "$bin/bench/inferd_tokenizer_bench" --model "$model" --text ../shared/data/text/alice.txt --name smollm2
 keep "$bin/bench/inferd_audit_bench" --folder build/audit_bench
 keep "$bin/bench/inferd_audit_bench" --folder /dev/shm/inferd_audit_bench --suffix _tmpfs
+keep "$bin/bench/inferd_audit_cosign_bench"
 keep "$bin/bench/inferd_policy_bench"
 keep tests/interop/policy_test.py --random-policies "$bin/tests/support/inferd_random_policies" --cases 1000 || [ $? = 77 ]
 keep "$bin/tests/crash/inferd_log_faults" 2>/dev/null
