@@ -17,6 +17,7 @@
 #include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
 #include "governance/verify/verifier.h"
+#include "tests/support/audit_log_options.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
@@ -76,16 +77,8 @@ class AuditSpillTest : public testing::Test {
     spill.segment_bytes = 64 << 10;
     spill.leaves_max = 20;
     ASSIGN_OR_RETURN(node.spill, AuditSpill::Open(spill));
-    AuditLogOptions options;
-    options.files = &*files_;
+    AuditLogOptions options = TestLogOptions(*files_, signer_, kName);
     options.clock = &clock_;
-    options.folder = "audit";
-    options.name = kName;
-    options.node = "n1";
-    options.boot = "b";
-    options.signer = &signer_;
-    options.segment_bytes = 64 << 10;
-    options.reserve_bytes = 0;
     options.ended_elsewhere = node.spill->EndedRequests();
     ASSIGN_OR_RETURN(node.writer, AuditWriter::Open(options));
     node.log = std::make_unique<SwitchLog>(*node.writer);

@@ -15,6 +15,7 @@
 #include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
 #include "governance/verify/verifier.h"
+#include "tests/support/audit_log_options.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
@@ -27,15 +28,8 @@ constexpr char kName[] = "example.com/inferd-audit/n1";
 class AuditWriterTest : public testing::Test {
  protected:
   AuditLogOptions Options() {
-    AuditLogOptions options;
-    options.files = &files_;
-    options.folder = "audit";
-    options.name = kName;
-    options.node = "n1";
-    options.boot = "b";
-    options.signer = &signer_;
+    AuditLogOptions options = TestLogOptions(files_, signer_, kName);
     options.segment_bytes = 256 << 10;
-    options.reserve_bytes = 0;
     return options;
   }
   static LeafDraft Draft(LeafType type = LeafType::kAdminAction) {

@@ -12,6 +12,7 @@
 #include "governance/audit/log_core.h"
 #include "governance/verify/trust_policy.h"
 #include "governance/verify/verifier.h"
+#include "tests/support/audit_log_options.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
@@ -68,15 +69,7 @@ TEST(ChainSnapshot, RefusesOtherForms) {
 class SnapshotStart : public testing::Test {
  protected:
   AuditLogOptions Options() {
-    AuditLogOptions options;
-    options.files = &files_;
-    options.folder = "audit";
-    options.name = kName;
-    options.node = "n1";
-    options.boot = "b";
-    options.signer = &signer_;
-    options.reserve_bytes = 0;
-    options.segment_bytes = 64 << 10;
+    AuditLogOptions options = TestLogOptions(files_, signer_, kName);
     options.snapshot_leaves = 100;
     return options;
   }

@@ -11,6 +11,7 @@
 #include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
 #include "governance/verify/verifier.h"
+#include "tests/support/audit_log_options.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
@@ -76,14 +77,7 @@ TEST(DiskReserve, OneOfAnotherSizeGoes) {
 class FullDisk : public testing::Test {
  protected:
   AuditLogOptions Options() {
-    AuditLogOptions options;
-    options.files = &files_;
-    options.folder = "audit";
-    options.name = kName;
-    options.node = "n1";
-    options.boot = "b";
-    options.signer = &signer_;
-    options.segment_bytes = 64 << 10;
+    AuditLogOptions options = TestLogOptions(files_, signer_, kName);
     options.reserve_bytes = 512 << 10;
     return options;
   }

@@ -12,6 +12,7 @@
 #include "governance/verify/merkle.h"
 #include "governance/verify/trust_policy.h"
 #include "governance/verify/verifier.h"
+#include "tests/support/audit_log_options.h"
 #include "tests/support/fake_file_system.h"
 
 namespace inferd {
@@ -24,15 +25,7 @@ class WitnessTest : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(files_.CreateFolder("witness").ok());
-    AuditLogOptions options;
-    options.files = &files_;
-    options.folder = "audit";
-    options.name = kName;
-    options.node = "n1";
-    options.boot = "b";
-    options.signer = &log_key_;
-    options.reserve_bytes = 0;
-    log_ = *LogCore::Open(std::move(options));
+    log_ = *LogCore::Open(TestLogOptions(files_, log_key_, kName));
   }
   std::unique_ptr<ShardReader> Reader() {
     return *ShardReader::Open(files_,
