@@ -29,6 +29,7 @@ struct Parsed {
   AuditCommand audit;
   QueueCommand queue;
   PolicyCommand policy;
+  QuotaCommand quota;
   bool no_headers = false;
   bool no_color = false;
   std::string output = "table";
@@ -316,6 +317,7 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   AddAuditCommands(*app, parsed.audit);
   AddQueueCommands(*app, parsed.queue);
   AddPolicyCommands(*app, parsed.policy);
+  AddQuotaCommands(*app, parsed.quota);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
   CLI::App* completion = app->add_subcommand(
       "completion",
@@ -413,6 +415,10 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
       RETURN_IF_ERROR(ChosenOf(*chosen));
     }
     return parsed.queue;
+  }
+  if (name == "usage" || name == "quota") {
+    RETURN_IF_ERROR(NameQuotaCommand(*chosen, parsed.quota));
+    return parsed.quota;
   }
   if (name == "policy") {
     RETURN_IF_ERROR(NamePolicyCommand(*chosen, parsed.policy));

@@ -15,6 +15,7 @@
 #include "client/generation_client.h"
 #include "client/policy_command_line.h"
 #include "client/queue_commands.h"
+#include "client/quota_command_line.h"
 #include "client/terminal.h"
 
 namespace inferd {
@@ -133,6 +134,7 @@ using Command = std::variant<GenerateCommand,
                              AuditCommand,
                              QueueCommand,
                              PolicyCommand,
+                             QuotaCommand,
                              VersionCommand,
                              CompletionCommand>;
 

@@ -32,6 +32,9 @@ ExitCode RunTokenize(const CommonOptions& common, const TokenizeCommand& command
 ExitCode RunTemplate(const TemplateCommand& command, Terminal&);
 ExitCode RunCompletion(const CompletionCommand& command, Terminal&);
 ExitCode RunKeysInit(const KeysInitCommand& command, Terminal&);
+ExitCode RunQuota(const CommonOptions& common, const QuotaCommand& command, Terminal&);
+// What asks a daemon.
+ExitCode RunPolicyAdmin(const CommonOptions& common, const PolicyCommand& command, Terminal&);
 ExitCode RunPolicy(const CommonOptions& common, const PolicyCommand& command, Terminal&);
 ExitCode RunCertDev(const CertDevCommand& command, Terminal&);
 // A key pair of who exports evidence or witnesses: the secret in a new file of mode 0600, the

@@ -22,6 +22,7 @@ struct Runner {
   ExitCode operator()(const AuditCommand& c) const { return RunAudit(common, c, terminal); }
   ExitCode operator()(const QueueCommand& c) const { return RunQueue(common, c, terminal); }
   ExitCode operator()(const PolicyCommand& c) const { return RunPolicy(common, c, terminal); }
+  ExitCode operator()(const QuotaCommand& c) const { return RunQuota(common, c, terminal); }
   ExitCode operator()(const KeysInitCommand& c) const { return RunKeysInit(c, terminal); }
   ExitCode operator()(const CertDevCommand& c) const { return RunCertDev(c, terminal); }
   ExitCode operator()(const KeysSignerCommand& c) const { return RunKeysSigner(c, terminal); }

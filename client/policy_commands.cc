@@ -140,6 +140,10 @@ class PolicyRun {
 }  // namespace
 
 ExitCode RunPolicy(const CommonOptions& common, const PolicyCommand& command, Terminal& terminal) {
+  if (!command.admin.empty() && (command.verb == "show" || command.verb == "propose" ||
+                                 command.verb == "approve" || command.verb == "activate")) {
+    return RunPolicyAdmin(common, command, terminal);
+  }
   PolicyRun run(command, common.output == OutputFormat::kJson, terminal);
   const auto code = command.verb == "lint"   ? run.Lint()
                     : command.verb == "test" ? run.Test()

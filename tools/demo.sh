@@ -27,7 +27,15 @@ drain:
   delay: 0
   timeout: 10s
 state_directory: $folder/state # audit log, payloads, keys, index
+policy: # who may do what: docs/policy.md
+  schema: $folder/inferd.cedarschema
+  policies: $folder/policies.cedar
+quotas: # how much: docs/quota.md
+  - {id: demo/day, org: local, metric: tok_day, limit: 1000000}
+  - {id: demo/conc, org: local, metric: conc, limit: 32}
 YAML
+# The first set comes from files that nobody but their owner may write.
+install -m 0644 deploy/policy/inferd.cedarschema deploy/policy/policies.cedar "$folder/"
 [ -e "$folder/state/keys/note.key" ] ||
   build/release/client/inferctl keys init --directory "$folder/state/keys" >/dev/null
 
@@ -56,6 +64,10 @@ for question in "Write one sentence about the sea." "Explain what a database ind
   printf '\n> %s\n' "$question"
   ctl chat --temperature 0 --max-tokens 96 --stats "$question"
 done
+
+printf '\n> what was used, and what is left\n'
+ctl usage --admin "unix:$folder/state/admin.sock"
+ctl quota show --org local --admin "unix:$folder/state/admin.sock"
 
 echo
 echo "demo: stopping inferd"
