@@ -71,8 +71,9 @@ sim: setup       ## 2,000 random workloads in the simulator; make sim SEED=7 rep
 sim-full: setup  ## the simulator's experiments and its mutation gate (minutes)
 	@tools/sim.sh --full
 
-crash: release   ## kill -9 the audit log at 2,000 points under load (minutes)
+crash: release   ## kill -9 the audit log and a quota ledger at many points under load (minutes)
 	@tools/results.py run crash -- build/release/tests/crash/inferd_log_kill build/log_kill 2000
+	@tools/results.py run crash -- build/release/tests/crash/inferd_quota_kill build/quota_kill 500
 
 cuda-toolkit:    ## the CUDA compiler: this machine's, else NVIDIA's wheels in the cache (100 MB)
 	@tools/cuda_toolkit.sh

@@ -9,6 +9,7 @@ keep "$bin/engine/engine_test" '--gtest_filter=*TenThousand*'
 keep "$bin/bench/egress_bench"
 keep "$bin/bench/grpc_overhead_bench"
 keep "$bin/bench/audit_ttft_bench"
+keep "$bin/bench/governance_ttft_bench"
 keep "$bin/bench/auth_timing_bench"
 keep "$bin/tests/integration/integration_test" '--gtest_filter=Audit.Canaries*'
 keep python3 tests/interop/audit_erasure_test.py --inferd "$bin/daemon/inferd" \
