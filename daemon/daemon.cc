@@ -23,6 +23,7 @@
 #include "daemon/request_governor.h"
 #include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
+#include "daemon/tenant_queue_service.h"
 #include "daemon/tls_credentials.h"
 #include "daemon/usage_service.h"
 #include "daemon/worker_pool.h"
@@ -209,6 +210,10 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                              .governor = *parts->governor}));
   services.push_back(MakeModelService(parts->models, parts->Gate()));
   services.push_back(MakeUsageService(parts->UsageParts(parts->Gate()), parts->workers));
+  services.push_back(MakeTenantQueueService({.engine = parts->engine,
+                                             .registry = parts->registry,
+                                             .workers = parts->workers,
+                                             .gate = parts->Gate()}));
   if (!config.data.tls.certificate.empty()) {
     const Config::DataListener::Tls& tls = config.data.tls;
     ASSIGN_OR_RETURN(

@@ -92,9 +92,12 @@ GenerationEvent Event(const CallPtr& call, GenerationEvent::Kind kind) {
 
 class EgressTest : public ::testing::Test {
  protected:
-  CallPtr Open(int64_t message_tokens_max = 1, int32_t n = 1, bool recorded = false) {
+  CallPtr Open(int64_t message_tokens_max = 1,
+               int32_t n = 1,
+               bool recorded = false,
+               const char* tenant = "local") {
     auto writer = std::make_shared<FakeWriter>();
-    CallScope scope(clock_, "Test", "test", Caller{.tenant = TenantId("local")});
+    CallScope scope(clock_, "Test", "test", Caller{.tenant = TenantId(tenant)});
     auto call = std::make_shared<GenerationCall>(std::move(scope), writer);
     EXPECT_TRUE(registry_.Enter(call).ok());
     EXPECT_TRUE(registry_.ClaimId(call).ok());
@@ -528,6 +531,23 @@ TEST_F(EgressTest, TheRegistryKnowsItsBounds) {
       CallScope(clock_, "Test", "test", Caller{.tenant = TenantId("local")}),
       std::make_shared<FakeWriter>());
   EXPECT_EQ(ReasonOf(registry_.Enter(drained)), Reason::kDraining);
+}
+
+TEST_F(EgressTest, ATenantsListHasItsOwnCallsAlone) {
+  const CallPtr own = Open();
+  const CallPtr others = Open(1, 1, false, "other");
+  const TenantId local("local");
+  const auto list = [&](const std::string& id, const TenantId* only) {
+    std::vector<StreamHandle> handles;
+    for (const StreamRegistry::Submitted& call : registry_.ListSubmitted(id, 10, only)) {
+      handles.push_back(call.handle);
+    }
+    return handles;
+  };
+  EXPECT_THAT(list("", nullptr), ElementsAre(own->handle, others->handle));
+  EXPECT_THAT(list("", &local), ElementsAre(own->handle));
+  EXPECT_THAT(list(others->scope.rid(), &local), IsEmpty());
+  EXPECT_THAT(list(others->scope.rid(), nullptr), ElementsAre(others->handle));
 }
 
 }  // namespace

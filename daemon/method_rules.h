@@ -24,7 +24,8 @@ std::span<const MethodRule> MethodRules();
 // kPermissionDenied, naming what is missing.
 Status MayCall(const Caller& caller, std::string_view method);
 
-// What API keys can be issued for, the scopes of the rules: "generate", "models", "text", "usage".
+// What API keys can be issued for, the scopes of the rules: "generate", "models", "queue", "text",
+// "usage".
 std::vector<std::string_view> KnownScopes();
 
 }  // namespace inferd

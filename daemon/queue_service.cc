@@ -4,62 +4,11 @@
 #include <unordered_map>
 
 #include "daemon/admin_call.h"
+#include "daemon/explain_queue.h"
 #include "inferd/v1/queue.grpc.pb.h"
 
 namespace inferd {
 namespace {
-
-constexpr int32_t kRequestsDefault = 20;
-constexpr int32_t kRequestsMax = 1000;
-
-void Fill(Duration duration, google::protobuf::Duration* out) {
-  constexpr int64_t kNanosPerSecond = 1'000'000'000;
-  out->set_seconds(duration.count() / kNanosPerSecond);
-  out->set_nanos(static_cast<int32_t>(duration.count() % kNanosPerSecond));
-}
-
-v1::WaitReason ReasonFor(ChoiceReport::State state) {
-  switch (state) {
-    case ChoiceReport::State::kRunning:
-      return v1::WAIT_REASON_RUNNING;
-    case ChoiceReport::State::kPaused:
-      return v1::WAIT_REASON_PAUSED;
-    case ChoiceReport::State::kModel:
-      return v1::WAIT_REASON_MODEL_LOADING;
-    case ChoiceReport::State::kTenantCap:
-      return v1::WAIT_REASON_TENANT_LIMIT;
-    case ChoiceReport::State::kOwnQueue:
-      return v1::WAIT_REASON_OWN_QUEUE;
-    case ChoiceReport::State::kOthersTurn:
-      return v1::WAIT_REASON_OTHERS_TURN;
-    case ChoiceReport::State::kRoom:
-      break;
-  }
-  return v1::WAIT_REASON_MEMORY;
-}
-
-void Fill(const ChoiceReport& report, v1::QueuedChoice* out) {
-  out->set_choice(report.choice);
-  out->set_reason(ReasonFor(report.state));
-  Fill(report.age, out->mutable_age());
-  out->set_output_tokens(report.output_tokens);
-  out->set_preemptions(report.preemptions);
-  out->set_position(report.num_before);
-  out->set_units_ahead(report.units_ahead);
-  out->set_num_tenants_ahead(report.num_ahead);
-  for (const ChoiceReport::Ahead& ahead : report.ahead) {
-    v1::TenantAhead* tenant = out->add_ahead();
-    tenant->set_tenant(ahead.tenant.value());
-    tenant->set_weight(ahead.weight);
-    tenant->set_behind_units(ahead.behind_units);
-    tenant->set_waiting(ahead.waiting);
-  }
-  if (report.starts_in.has_value()) {
-    Fill(*report.starts_in, out->mutable_starts_in());
-  }
-  out->set_blocks_needed(report.blocks_needed);
-  out->set_blocks_available(report.blocks_available);
-}
 
 class Service final : public v1::QueueService::Service {
  public:
@@ -76,15 +25,19 @@ class Service final : public v1::QueueService::Service {
   grpc::Status ExplainQueue(grpc::ServerContext* context,
                             const v1::ExplainQueueRequest* request,
                             v1::ExplainQueueResponse* response) override {
-    return AdminCall(parts_.gate, "QueueService/ExplainQueue", *context, [&](const Caller&) {
-      return Explain(*request, response);
+    return AdminCall(parts_.gate, "QueueService/ExplainQueue", *context, [&](const Caller& caller) {
+      const TenantId* only = caller.Has(Role::kOperator) ? nullptr : &caller.tenant;
+      RETURN_IF_ERROR(ExplainRequests(parts_.engine, parts_.registry, only, *request, response));
+      return response->requests().empty() && !request->request_id().empty()
+                 ? ErrorF(StatusCode::kNotFound, "no request of that id waits or runs")
+                 : OkStatus();
     });
   }
 
  private:
   Status Load(v1::GetLoadResponse* response) const {
     const EngineReport report = parts_.engine.Report();
-    Fill(parts_.clock.Now().time_since_epoch(), response->mutable_sampled_at());
+    FillDuration(parts_.clock.Now().time_since_epoch(), response->mutable_sampled_at());
     std::unordered_map<uint32_t, std::string> names;
     for (const ModelDirectory::Entry& entry : parts_.models.List()) {
       v1::ModelLoad* model = response->add_models();
@@ -112,39 +65,6 @@ class Service final : public v1::QueueService::Service {
     response->set_kv_blocks_total(report.stats.kv_blocks_total);
     response->set_fairness_window_units(report.fairness_window_units);
     response->set_memory_slabs_max(report.memory_slabs_max);
-    return OkStatus();
-  }
-
-  Status Explain(const v1::ExplainQueueRequest& request, v1::ExplainQueueResponse* response) const {
-    if (request.limit() < 0 || request.limit() > kRequestsMax) {
-      return ErrorF(StatusCode::kInvalidArgument,
-                    "limit: %d is not in [0, %d]",
-                    request.limit(),
-                    kRequestsMax);
-    }
-    const int32_t limit = request.limit() == 0 ? kRequestsDefault : request.limit();
-    const auto calls =
-        parts_.registry.ListSubmitted(request.request_id(), static_cast<size_t>(limit));
-    std::vector<StreamHandle> handles;
-    std::unordered_map<StreamHandle, const StreamRegistry::Submitted*> by_handle;
-    for (const StreamRegistry::Submitted& call : calls) {
-      handles.push_back(call.handle);
-      by_handle.emplace(call.handle, &call);
-    }
-    for (const StreamReport& report : parts_.engine.Explain(handles)) {
-      const StreamRegistry::Submitted& call = *by_handle.at(report.stream);
-      v1::QueuedRequest* out = response->add_requests();
-      out->set_request_id(call.request_id);
-      out->set_rid(call.rid);
-      out->set_tenant(call.tenant.value());
-      out->set_model(call.model);
-      for (const ChoiceReport& choice : report.choices) {
-        Fill(choice, out->add_choices());
-      }
-    }
-    if (response->requests().empty() && !request.request_id().empty()) {
-      return ErrorF(StatusCode::kNotFound, "no request of that id waits or runs");
-    }
     return OkStatus();
   }
 

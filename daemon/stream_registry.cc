@@ -81,11 +81,15 @@ void StreamRegistry::Leave(const CallPtr& call, bool cancel) {
 }
 
 std::vector<StreamRegistry::Submitted> StreamRegistry::ListSubmitted(std::string_view id,
-                                                                     size_t limit) const {
+                                                                     size_t limit,
+                                                                     const TenantId* only) const {
   std::vector<Submitted> found;
   {
     MutexLock lock(mutex_);
     for (const auto& [handle, call] : by_handle_) {
+      if (only != nullptr && call->scope.caller().tenant != *only) {
+        continue;
+      }
       if (id.empty() || call->scope.request_id() == id || call->scope.rid() == id) {
         // The ids are set before the call is submitted, under this lock, and stay.
         found.push_back({call->scope.request_id(),

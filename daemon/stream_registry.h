@@ -42,8 +42,11 @@ class StreamRegistry {
     std::string model;
     StreamHandle handle = 0;
   };
-  // All, or those whose request id or rid is `id`; at most `limit`, oldest first.
-  std::vector<Submitted> ListSubmitted(std::string_view id, size_t limit) const EXCLUDES(mutex_);
+  // All, or those whose request id or rid is `id`; at most `limit`, oldest first. `only`: of this
+  // tenant; nullptr: of every one.
+  std::vector<Submitted> ListSubmitted(std::string_view id,
+                                       size_t limit,
+                                       const TenantId* only) const EXCLUDES(mutex_);
 
   void Drain() EXCLUDES(mutex_);
   std::vector<CallPtr> All() const EXCLUDES(mutex_);

@@ -79,6 +79,40 @@ TEST(Queue, SaysWhoUsesTheDeviceAndWhyARequestWaits) {
   waiting->Finish();
 }
 
+// On the serving plane: what a tenant may know.
+TEST(Queue, ATenantSeesItsOwnRequestsAndNobodysLoad) {
+  TestDaemon daemon([](Config& config) { config.scheduler.running_max = 1; });
+  daemon.device().set_step_time(std::chrono::milliseconds(2));
+  const auto queue = v1::QueueService::NewStub(daemon.channel());
+  grpc::ClientContext first;
+  grpc::ClientContext second;
+  v1::GenerateStreamRequest request = LongRequest(900);
+  const auto running = daemon.generation().GenerateStream(&first, request);
+  v1::GenerateStreamResponse message;
+  ASSERT_TRUE(running->Read(&message));
+  request.set_request_id("the-second");
+  const auto waiting = daemon.generation().GenerateStream(&second, request);
+  v1::ExplainQueueResponse why;
+  ASSERT_TRUE(Eventually([&] {
+    grpc::ClientContext context;
+    v1::ExplainQueueRequest ask;
+    ask.set_request_id("the-second");
+    return queue->ExplainQueue(&context, ask, &why).ok() && why.requests_size() == 1;
+  }));
+  EXPECT_EQ(why.requests(0).tenant(), "local");
+  ASSERT_EQ(why.requests(0).choices_size(), 1);
+  EXPECT_EQ(why.requests(0).choices(0).reason(), v1::WAIT_REASON_MEMORY);
+  EXPECT_EQ(why.requests(0).choices(0).ahead_size(), 0);
+  EXPECT_EQ(why.requests(0).choices(0).blocks_available(), 0);  // it would tell of others
+  grpc::ClientContext context;
+  v1::GetLoadResponse load;
+  EXPECT_EQ(queue->GetLoad(&context, {}, &load).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  first.TryCancel();
+  second.TryCancel();
+  running->Finish();
+  waiting->Finish();
+}
+
 TEST(Queue, RefusesUnknownRequestsAndOddLimits) {
   TestDaemon daemon(WithAdmin);
   const auto queue = QueueOf(daemon);

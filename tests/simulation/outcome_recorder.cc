@@ -67,10 +67,7 @@ void OutcomeRecorder::Planned(const StepPlan& plan) {
 }
 
 // Delivered service is what is computed for the first time.
-void OutcomeRecorder::Started(const PlanRow& row,
-                              uint32_t index,
-                              Duration at,
-                              StepShape& shape) {
+void OutcomeRecorder::Started(const PlanRow& row, uint32_t index, Duration at, StepShape& shape) {
   RequestOutcome& outcome = report_.requests[index];
   if (!outcome.started.has_value()) {
     outcome.started = at;
@@ -140,8 +137,7 @@ bool OutcomeRecorder::TakeToken(
   if (!outcome.first_token.has_value()) {
     outcome.first_token = at;
   } else if (options_.record_token_gaps) {
-    report_.token_gaps_s.push_back(
-        std::chrono::duration<double>(at - last_token_[index]).count());
+    report_.token_gaps_s.push_back(std::chrono::duration<double>(at - last_token_[index]).count());
   }
   last_token_[index] = at;
   outcome.output_hash = FoldToken(outcome.output_hash, token);

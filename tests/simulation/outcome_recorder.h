@@ -55,8 +55,7 @@ class OutcomeRecorder {
   Report Finish(const Scheduler& scheduler, Duration at);
 
  private:
-  bool TakeToken(
-      const PlanRow& row, uint32_t index, TokenId token, int64_t before, Duration at);
+  bool TakeToken(const PlanRow& row, uint32_t index, TokenId token, int64_t before, Duration at);
 
   const Workload& workload_;
   const RunOptions options_;
