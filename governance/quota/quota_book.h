@@ -230,7 +230,7 @@ class QuotaBook {
   void AddCounter(QuotaLimit limit, const QuotaNow& now);
   uint64_t UsageCoveredBy(const QuotaLimit& limit) const;
   void Preload(QuotaCounter& counter);
-  void Close(Part& part, QuotaOpen& open) REQUIRES(part.mutex);
+  void Close(Part& part, QuotaOpen& open) REQUIRES(part.mutex, wide_mutex_);
 
   const std::string org_;
   const Clock& clock_;
