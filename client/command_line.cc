@@ -28,6 +28,7 @@ struct Parsed {
   KeysSignerCommand keys_signer;
   AuditCommand audit;
   QueueCommand queue;
+  IdentityCommand identity;
   PolicyCommand policy;
   QuotaCommand quota;
   bool no_headers = false;
@@ -316,6 +317,7 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   AddKeys(*app, parsed.keys_init, parsed.keys_signer);
   AddAuditCommands(*app, parsed.audit);
   AddQueueCommands(*app, parsed.queue);
+  AddIdentityCommands(*app, parsed.identity);
   AddPolicyCommands(*app, parsed.policy);
   AddQuotaCommands(*app, parsed.quota);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
@@ -419,6 +421,10 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
   if (name == "usage" || name == "quota") {
     RETURN_IF_ERROR(NameQuotaCommand(*chosen, parsed.quota));
     return parsed.quota;
+  }
+  if (name == "tenant" || name == "key") {
+    RETURN_IF_ERROR(ChosenOf(*chosen));
+    return parsed.identity;
   }
   if (name == "policy") {
     RETURN_IF_ERROR(NamePolicyCommand(*chosen, parsed.policy));

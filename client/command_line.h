@@ -13,6 +13,7 @@
 #include "client/audit_command_line.h"
 #include "client/exit_code.h"
 #include "client/generation_client.h"
+#include "client/identity_commands.h"
 #include "client/policy_command_line.h"
 #include "client/queue_commands.h"
 #include "client/quota_command_line.h"
@@ -133,6 +134,7 @@ using Command = std::variant<GenerateCommand,
                              KeysSignerCommand,
                              AuditCommand,
                              QueueCommand,
+                             IdentityCommand,
                              PolicyCommand,
                              QuotaCommand,
                              VersionCommand,

@@ -21,6 +21,7 @@ struct Runner {
   ExitCode operator()(const BenchCommand& c) const { return RunBench(common, c, terminal); }
   ExitCode operator()(const AuditCommand& c) const { return RunAudit(common, c, terminal); }
   ExitCode operator()(const QueueCommand& c) const { return RunQueue(common, c, terminal); }
+  ExitCode operator()(const IdentityCommand& c) const { return RunIdentity(common, c, terminal); }
   ExitCode operator()(const PolicyCommand& c) const { return RunPolicy(common, c, terminal); }
   ExitCode operator()(const QuotaCommand& c) const { return RunQuota(common, c, terminal); }
   ExitCode operator()(const KeysInitCommand& c) const { return RunKeysInit(c, terminal); }

@@ -73,6 +73,7 @@ AuditJoin::AuditJoin(AuditLog& log, Vault* vault, SecretKey subject_pepper, Opti
       vault_(vault),
       subject_pepper_(std::move(subject_pepper)),
       options_(std::move(options)),
+      tenants_(options_.tenants),
       thread_([this] { Run(); }) {}
 
 AuditJoin::~AuditJoin() {
@@ -90,8 +91,14 @@ void AuditJoin::set_deliver(Deliver deliver) {
 }
 
 AuditRule AuditJoin::RuleFor(const std::string& tenant) const {
-  const auto found = options_.tenants.find(tenant);
-  return found == options_.tenants.end() ? options_.rule : found->second;
+  MutexLock lock(rules_mutex_);
+  const auto found = tenants_.find(tenant);
+  return found == tenants_.end() ? options_.rule : found->second;
+}
+
+void AuditJoin::set_tenants(std::map<std::string, AuditRule> tenants) {
+  MutexLock lock(rules_mutex_);
+  tenants_.swap(tenants);
 }
 
 AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,

@@ -74,6 +74,9 @@ class AuditJoin final : public CallAudit, public RefusalRecorder {
   AuditJoin(AuditLog& log, Vault* vault, SecretKey subject_pepper, Options options);
   ~AuditJoin() override;  // waits for payloads that are being stored
 
+  // From now on tenants' calls are recorded so; calls in progress as they began.
+  void set_tenants(std::map<std::string, AuditRule> tenants) EXCLUDES(rules_mutex_);
+
   // Where answers go. Set before the first call; reset before what it points to goes.
   void set_deliver(Deliver deliver) EXCLUDES(deliver_mutex_);
 
@@ -90,7 +93,7 @@ class AuditJoin final : public CallAudit, public RefusalRecorder {
   void Refused(const CallScope& scope, const Caller* caller, const Status& why) override;
 
  private:
-  AuditRule RuleFor(const std::string& tenant) const;
+  AuditRule RuleFor(const std::string& tenant) const EXCLUDES(rules_mutex_);
   AppendCallback Answer(const CallPtr& call, AuditStage stage);
   void Answer(const CallPtr& call, AuditStage stage, StatusOr<AuditReceipt> result)
       EXCLUDES(deliver_mutex_);
@@ -102,6 +105,8 @@ class AuditJoin final : public CallAudit, public RefusalRecorder {
   Vault* const vault_;
   const SecretKey subject_pepper_;
   const Options options_;
+  mutable Mutex rules_mutex_;
+  std::map<std::string, AuditRule> tenants_ GUARDED_BY(rules_mutex_);
   Mutex deliver_mutex_;
   Deliver deliver_ GUARDED_BY(deliver_mutex_);
   // Payloads of answers, stored on a thread of their own. Bounded by the calls in flight.

@@ -38,19 +38,29 @@ const std::string& BuildDigest() {
   return kDigest;
 }
 
-AuditJoin::Options JoinOptions(const Config& config, const std::string& hardware) {
-  AuditJoin::Options options;
-  options.rule = {.mode = ModeOf(config.audit.mode), .level = LevelOf(config.audit.level)};
-  for (const TenantAudit& tenant : config.audit.tenants) {
-    options.tenants[tenant.name] = {.mode = ModeOf(tenant.mode), .level = LevelOf(tenant.level)};
-  }
-  options.hardware = hardware;
-  options.build = BuildDigest();
-  return options;
-}
+}  // namespace
 
 std::string KeysFolder(const Config& config) {
   return config.keys_directory.empty() ? config.state_directory + "/keys" : config.keys_directory;
+}
+
+std::map<std::string, AuditRule> AuditRulesOf(const Config& config) {
+  std::map<std::string, AuditRule> rules;
+  for (const TenantAudit& tenant : config.audit.tenants) {
+    rules[tenant.name] = {.mode = ModeOf(tenant.mode), .level = LevelOf(tenant.level)};
+  }
+  return rules;
+}
+
+namespace {
+
+AuditJoin::Options JoinOptions(const Config& config, const std::string& hardware) {
+  AuditJoin::Options options;
+  options.rule = {.mode = ModeOf(config.audit.mode), .level = LevelOf(config.audit.level)};
+  options.tenants = AuditRulesOf(config);
+  options.hardware = hardware;
+  options.build = BuildDigest();
+  return options;
 }
 
 Status MakeFolders(const std::string& root) {
@@ -225,6 +235,17 @@ Status AuditState::RecordOwn(LeafType type,
   draft.tenant = TenantId(std::string(kLogTenant));
   draft.actor = ActorFacts{.kind = "service", .id = "inferd", .authn = "none"};
   draft.model = model;
+  draft.detail = std::move(detail);
+  return log_->AppendAndWait(std::move(draft)).status();
+}
+
+Status AuditState::RecordAct(LeafType type,
+                             const ActorFacts& actor,
+                             std::map<std::string, LeafDetail> detail) {
+  LeafDraft draft;
+  draft.type = type;
+  draft.tenant = TenantId(std::string(kLogTenant));
+  draft.actor = actor;
   draft.detail = std::move(detail);
   return log_->AppendAndWait(std::move(draft)).status();
 }

@@ -56,7 +56,11 @@ class AuditState {
   std::string log_folder() const { return folder_ + "/log"; }
   std::string SubjectOf(std::string_view tenant, std::string_view end_user) const;
 
-  // The leaf is durable when it returns. For acts of the daemon itself (tenant "_log").
+  // The leaf is durable when it returns. For acts on the whole daemon (tenant "_log").
+  Status RecordAct(LeafType type,
+                   const ActorFacts& actor,
+                   std::map<std::string, LeafDetail> detail);
+  // The same for the daemon itself.
   Status RecordOwn(LeafType type,
                    std::map<std::string, LeafDetail> detail,
                    const std::optional<ModelFacts>& model = std::nullopt);
@@ -100,6 +104,12 @@ class AuditState {
   bool stopping_ GUARDED_BY(stop_mutex_) = false;
   std::thread index_thread_;
 };
+
+// Where the secrets are that no credential gives.
+std::string KeysFolder(const Config& config);
+
+// What the config says of each tenant's record.
+std::map<std::string, AuditRule> AuditRulesOf(const Config& config);
 
 // Makes the index anew from the log's published leaves. The daemon must not be running. Progress is
 // called with leaves done and leaves in all of the shard at hand.

@@ -1,7 +1,5 @@
 #include "daemon/authenticator.h"
 
-#include <array>
-
 #include "governance/identity/peer_certificate.h"
 
 namespace inferd {
@@ -9,15 +7,12 @@ namespace {
 
 constexpr std::string_view kBearer = "Bearer ";
 
-constexpr std::array kAllRoles = {Role::kTenantUser,
-                                  Role::kTenantAdmin,
-                                  Role::kOperator,
-                                  Role::kModelSubmitter,
-                                  Role::kModelApprover,
-                                  Role::kComplianceReader,
-                                  Role::kComplianceOfficer,
-                                  Role::kPayloadApprover,
-                                  Role::kSecurityAdmin};
+// Breaking glass takes two persons.
+std::vector<Role> AllRoles() {
+  std::vector<Role> roles(kRoles.begin(), kRoles.end());
+  std::erase(roles, Role::kBreakGlass);
+  return roles;
+}
 
 Status Refuse(std::string_view why) { return {StatusCode::kUnauthenticated, std::string(why)}; }
 
@@ -32,7 +27,7 @@ StatusOr<Caller> OfUid(const Identities& known, uint32_t uid) {
   const std::string name = absl::StrFormat("uid:%d", uid);
   caller.actor = {.kind = "human", .id = name, .authn = "peercred"};
   if (known.administrators.empty()) {
-    caller.roles.assign(kAllRoles.begin(), kAllRoles.end());
+    caller.roles = AllRoles();
     return caller;
   }
   for (const Administrator& administrator : known.administrators) {

@@ -33,11 +33,11 @@ struct Caller {
 
 // What a connection and a call's metadata say of their peer.
 struct PeerFacts {
-  std::string address;      // as gRPC has it: "ipv4:127.0.0.1:4711", "ipv6:%5B::1%5D:4711", "unix:"
-  std::string certificate;  // PEM of the peer's own; "": none was shown
+  std::string address{};  // as gRPC has it: "ipv4:127.0.0.1:4711", "ipv6:%5B::1%5D:4711", "unix:"
+  std::string certificate{};  // PEM of the peer's own; "": none was shown
   bool over_tls = false;
-  std::vector<std::string> authorization;  // every value of this metadata key
-  std::optional<uint32_t> uid;             // of a peer of the admin socket
+  std::vector<std::string> authorization{};  // every value of this metadata key
+  std::optional<uint32_t> uid{};             // of a peer of the admin socket
 };
 
 // The IP address of a peer, without port and brackets; "" for a Unix peer and for what is no

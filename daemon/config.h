@@ -16,6 +16,7 @@ inline constexpr int64_t kConfigBytesMax = 1 << 20;
 inline constexpr int64_t kModelsMax = 16;
 inline constexpr int64_t kAuditTenantsMax = 10'000;
 inline constexpr int64_t kScheduledTenantsMax = 10'000;
+inline constexpr int64_t kAdministratorsMax = 256;
 inline constexpr int64_t kServiceClassesMax = 16;
 inline constexpr int64_t kPublicPrefixesMax = 64;
 inline constexpr int64_t kQuotasMax = 10'000;
@@ -32,6 +33,7 @@ struct TenantAudit {
   std::string name;
   std::string mode = "strict";
   std::string level = "metadata";
+  friend bool operator==(const TenantAudit&, const TenantAudit&) = default;
 };
 
 // A class of service. It orders work within a tenant and inside the fairness window; it never
@@ -54,6 +56,13 @@ struct TenantEntry {
   int64_t waiting_prompt_tokens_max = 0;
   int64_t cached_blocks_guaranteed = 0;
   bool reserves_all_output = false;
+  friend bool operator==(const TenantEntry&, const TenantEntry&) = default;
+};
+
+// A person who may use the admin socket.
+struct AdministratorEntry {
+  std::string name = "";  // "uid:1000"
+  std::vector<std::string> roles{};
 };
 
 // The beginning of prompts that every tenant may use: computed at the start, kept for good.
@@ -84,6 +93,7 @@ struct Config {
     int64_t connection_streams_max = 256;
     struct Tls {
       std::string certificate, key, client_ca;  // all, or none: no TLS
+      bool require_client_certificate = true;
     } tls;
     bool insecure = false;
   } data;
@@ -106,6 +116,14 @@ struct Config {
     std::vector<ClassEntry> classes;
     std::vector<TenantEntry> tenants;
   } scheduler;
+  // Who may call.
+  struct Identity {
+    std::string tenants_directory;  // a file for each tenant; "": there is one tenant alone
+    std::string local_tenant = "local";
+    std::string revocations;  // a list of certificates
+    std::string crl;          // an authority's
+    std::vector<AdministratorEntry> administrators;
+  } identity;
   int64_t kv_cache_bytes_max = int64_t{1} << 30;
   int64_t kv_swap_bytes_max = int64_t{1} << 30;
   bool prefix_cache = true;

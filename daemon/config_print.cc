@@ -41,6 +41,13 @@ class Printer final : public FieldVisitor {
               std::string_view /*doc*/) override {
     Line(key, Json(value).dump());  // a JSON string is a YAML string
   }
+  void Strings(std::string_view key,
+               std::vector<std::string>& values,
+               const StringField& /*field*/,
+               size_t /*size_max*/,
+               std::string_view /*doc*/) override {
+    Line(key, Json(values).dump());
+  }
   void Enter(std::string_view key, std::string_view /*doc*/) override {
     text_ += absl::StrFormat("%s%s:\n", Indent(), key);
     Push(std::string(key));
@@ -129,6 +136,19 @@ class SchemaWriter final : public FieldVisitor {
       schema["enum"] = field.choices;
     }
     Add(key, std::move(schema), Json(value), field.required, doc);
+  }
+  void Strings(std::string_view key,
+               std::vector<std::string>& values,
+               const StringField& field,
+               size_t size_max,
+               std::string_view doc) override {
+    Json item = {{"type", "string"}};
+    if (!field.choices.empty()) {
+      item["enum"] = field.choices;
+    }
+    // The name "items" is left to lists of maps: this is one value.
+    Json schema = {{"type", "array"}, {"prefixItems", Json::array({item})}, {"maxItems", size_max}};
+    Add(key, std::move(schema), Json(values), field.required, doc);
   }
   void Enter(std::string_view key, std::string_view doc) override {
     keys_.emplace_back(key);

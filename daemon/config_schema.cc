@@ -49,6 +49,9 @@ void VisitListeners(FieldVisitor& v, Config& c) {
            c.data.tls.client_ca,
            {},
            "PEM; the authorities that callers' certificates come from.");
+  v.Bool("require_client_certificate",
+         c.data.tls.require_client_certificate,
+         "false: callers with an API key need no certificate.");
   v.Leave();
   v.Bool("insecure",
          c.data.insecure,
@@ -161,12 +164,16 @@ void VisitEgress(FieldVisitor& v, Config& c) {
   v.Leave();
 }
 
-StringField ModeField() {
+}  // namespace
+
+StringField AuditModeField() {
   return {.choices = {"strict", "guarded", "best_effort", "off"}, .check = {}, .required = false};
 }
-StringField LevelField() {
+StringField AuditLevelField() {
   return {.choices = {"none", "metadata", "full"}, .check = {}, .required = false};
 }
+
+namespace {
 
 void VisitAudit(FieldVisitor& v, Config& c) {
   v.String("state_directory",
@@ -181,13 +188,13 @@ void VisitAudit(FieldVisitor& v, Config& c) {
   v.String(
       "mode",
       c.audit.mode,
-      ModeField(),
+      AuditModeField(),
       "When the log takes no record. strict: refuse. guarded: spill to spill_directory, at most "
       "10000 records or 5 s, then refuse. best_effort: serve, if two persons approved it. off: "
       "there is no log.");
   v.String("level",
            c.audit.level,
-           LevelField(),
+           AuditLevelField(),
            "none: counts. metadata: commitments too. full: prompts and answers, encrypted, too.");
   v.Bytes("reserve_bytes",
           c.audit.reserve_bytes,
@@ -248,8 +255,8 @@ void VisitAudit(FieldVisitor& v, Config& c) {
              c.audit.tenants[i].name,
              {.choices = {}, .check = CheckNotEmpty, .required = true},
              "The tenant.");
-    v.String("mode", c.audit.tenants[i].mode, ModeField(), "As audit.mode; not off.");
-    v.String("level", c.audit.tenants[i].level, LevelField(), "As audit.level.");
+    v.String("mode", c.audit.tenants[i].mode, AuditModeField(), "As audit.mode; not off.");
+    v.String("level", c.audit.tenants[i].level, AuditLevelField(), "As audit.level.");
     v.Leave();
   }
   v.EndList();
@@ -313,6 +320,7 @@ void VisitConfig(FieldVisitor& visitor, Config& config) {
   VisitGovernance(visitor, config);
   VisitRequests(visitor, config);
   VisitEgress(visitor, config);
+  VisitIdentity(visitor, config);
   VisitAudit(visitor, config);
   VisitProcess(visitor, config);
 }

@@ -45,6 +45,12 @@ class FieldVisitor {
                       std::string& value,
                       const StringField& field,
                       std::string_view doc) = 0;
+  // A list of texts, each as `field` has it; `required` asks for one at least.
+  virtual void Strings(std::string_view key,
+                       std::vector<std::string>& values,
+                       const StringField& field,
+                       size_t size_max,
+                       std::string_view doc) = 0;
   virtual void Enter(std::string_view key, std::string_view doc) = 0;
   virtual void Leave() = 0;
   // A list of maps, of as many as `length` says; one that is not required may be missing. Returns
@@ -64,6 +70,7 @@ void VisitConfig(FieldVisitor& visitor, Config& config);
 void VisitScheduling(FieldVisitor& visitor, Config& config);
 // Policies and quotas: config_governance.cc.
 void VisitGovernance(FieldVisitor& visitor, Config& config);
+void VisitIdentity(FieldVisitor& visitor, Config& config);
 // One tenant, in the map that is open.
 void VisitTenant(FieldVisitor& visitor, TenantEntry& tenant);
 
@@ -74,9 +81,16 @@ struct ConfigFault {
   std::string what;
 };
 std::vector<ConfigFault> CheckScheduling(const Config& config);
+std::vector<ConfigFault> CheckAudit(const Config& config);
 
 // Shared checks of values.
 Status CheckNotEmpty(std::string_view text);
 Status CheckModelName(std::string_view name);
+
+// audit.mode and audit.level, of everyone or of a tenant.
+StringField AuditModeField();
+StringField AuditLevelField();
+// The name of a role.
+StringField RoleField();
 
 }  // namespace inferd

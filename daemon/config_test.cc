@@ -271,6 +271,8 @@ TEST(Config, TheSchemaAgreesWithTheReader) {
   const std::string one_of_each = std::string(kSmall) +
                                   "audit: {best_effort_approved_by: [{person: a}], "
                                   "tenants: [{name: acme}]}\n"
+                                  "identity: {administrators: [{name: 'uid:1', "
+                                  "roles: [operator]}]}\n"
                                   "scheduler: {classes: [{name: chat}], tenants: [{name: acme}]}\n"
                                   "public_prefixes: [{model: tiny, path: a.txt}]\n"
                                   "quotas: [{id: a, org: o, metric: rpm, limit: 1}]\n";

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "base/file_system.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "daemon/admin_server.h"
@@ -16,6 +17,8 @@
 #include "daemon/error_map.h"
 #include "daemon/generation_service.h"
 #include "daemon/grpc_server.h"
+#include "daemon/identity_service.h"
+#include "daemon/identity_state.h"
 #include "daemon/model_directory.h"
 #include "daemon/model_loader.h"
 #include "daemon/model_service.h"
@@ -27,6 +30,7 @@
 #include "daemon/tls_credentials.h"
 #include "daemon/usage_service.h"
 #include "daemon/worker_pool.h"
+#include "governance/keys/secret_files.h"
 
 namespace inferd {
 namespace {
@@ -59,6 +63,37 @@ Digest ConfigDigest(const Config& config) {
   return Sha256Of(PrintConfig(result));
 }
 
+// API keys need their pepper; a daemon without it has none.
+StatusOr<std::unique_ptr<ApiKeyStore>> OpenKeys(const Config& config) {
+  auto pepper = ReadKeyFile(SecretFilePath(KeysFolder(config), kApiPepperFile));
+  if (pepper.status().code() == StatusCode::kNotFound) {
+    return std::unique_ptr<ApiKeyStore>();
+  }
+  RETURN_IF_ERROR(Annotate(pepper.status(), "API keys"));
+  auto store = ApiKeyStore::Open(SystemFiles(), config.state_directory, *std::move(pepper));
+  RETURN_IF_ERROR(Annotate(store.status(), "API keys"));
+  return store;
+}
+
+// A leaf has room for the beginning of a long list.
+std::map<std::string, LeafDetail> DetailOf(const IdentityChange& change) {
+  constexpr size_t kLinesMax = 48;
+  constexpr size_t kLineBytesMax = 200;
+  std::vector<std::string> lines;
+  for (const std::string& line : change.diff) {
+    if (lines.size() < kLinesMax) {
+      lines.push_back(line.substr(0, kLineBytesMax));
+    }
+  }
+  std::map<std::string, LeafDetail> detail = {{"num_changes", uint64_t{change.diff.size()}},
+                                              {"num_tenants", uint64_t{change.num_tenants}},
+                                              {"files", change.digest}};
+  if (!lines.empty()) {
+    detail["changes"] = std::move(lines);
+  }
+  return detail;
+}
+
 GrpcServer::Options ToServerOptions(const Config& config,
                                     const ListenAddress& address,
                                     std::shared_ptr<TlsCredentials> tls) {
@@ -77,11 +112,15 @@ struct Daemon::Parts {
   Parts(const Config& the_config,
         std::unique_ptr<Device> the_device,
         std::unique_ptr<RequestGovernor> the_governor,
-        std::unique_ptr<AuditState> the_audit)
+        std::unique_ptr<AuditState> the_audit,
+        std::unique_ptr<ApiKeyStore> the_keys,
+        std::unique_ptr<IdentityState> the_identity)
       : config(the_config),
         device(std::move(the_device)),
         governor(std::move(the_governor)),
         audit(std::move(the_audit)),
+        keys(std::move(the_keys)),
+        identity(std::move(the_identity)),
         registry(static_cast<size_t>(config.requests.in_flight_max)),
         egress(registry,
                audit == nullptr ? nullptr : &audit->join(),
@@ -91,13 +130,34 @@ struct Daemon::Parts {
         backend(engine),
         loader(config, *device, engine, models, audit.get()),
         classes(config),
-        authenticator(std::make_shared<const Identities>()),
         workers(static_cast<size_t>(config.requests.workers),
                 static_cast<size_t>(config.requests.queue_max)) {}
 
   // Of the data plane, or of the admin socket's peer of this uid.
   CallGate Gate(std::optional<uint32_t> uid = std::nullopt) {
-    return {authenticator, SystemClock(), audit == nullptr ? nullptr : &audit->join(), uid};
+    return {
+        identity->authenticator(), SystemClock(), audit == nullptr ? nullptr : &audit->join(), uid};
+  }
+
+  Status StartIdentity() {
+    if (keys != nullptr) {
+      identity->UseKeysOf(*keys);
+    }
+    IdentityState::Record record;
+    if (audit != nullptr) {
+      record = [this](const ActorFacts& actor, const IdentityChange& change) {
+        return audit->RecordAct(LeafType::kTenantChanged, actor, DetailOf(change));
+      };
+    }
+    identity->set_hooks(std::move(record), [this](const Config& before, const Config& after) {
+      RETURN_IF_ERROR(ChangeTenants(before, after, engine));
+      classes.Replace(after);
+      if (audit != nullptr) {
+        audit->join().set_tenants(AuditRulesOf(after));
+      }
+      return OkStatus();
+    });
+    return identity->RecordStart();
   }
 
   UsageServiceParts UsageParts(const CallGate& gate) {
@@ -123,26 +183,34 @@ struct Daemon::Parts {
       services.push_back(MakeModelAdminService(loader, gate));
       services.push_back(MakeQuotaAdminService(UsageParts(gate)));
       services.push_back(MakePolicyAdminService(UsageParts(gate)));
+      const IdentityServiceParts parts = {.identity = *identity,
+                                          .keys = keys.get(),
+                                          .audit = audit.get(),
+                                          .clock = SystemClock(),
+                                          .gate = gate};
+      services.push_back(MakeTenantService(parts));
+      services.push_back(MakeKeyService(parts));
       return services;
     };
     ASSIGN_OR_RETURN(admin, AdminServer::Start(AdminPath(config), make_services));
     return OkStatus();
   }
 
-  const Config config;
+  const Config config;  // with the tenants of the files, as of the start
   const std::unique_ptr<Device> device;
   // Before the audit log, whose last callbacks hold calls and so their reservations.
   const std::unique_ptr<RequestGovernor> governor;
   const std::unique_ptr<AuditState> audit;  // nullptr: no audit log
   UsageHistory usage{audit.get()};
+  const std::unique_ptr<ApiKeyStore> keys;  // nullptr: no secret for them
+  const std::unique_ptr<IdentityState> identity;
   ModelDirectory models;
   StreamRegistry registry;
   EgressThread egress;
   Engine engine;
   EngineBackend backend;
   ModelLoader loader;
-  const TenantClasses classes;
-  Authenticator authenticator;
+  TenantClasses classes;
   WorkerPool workers;
   std::shared_ptr<TlsCredentials> tls;  // nullptr: no TLS
   std::unique_ptr<GrpcServer> server;
@@ -162,8 +230,11 @@ Daemon::~Daemon() {
   FinishDrain();
 }
 
-StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
+StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
                                                 std::unique_ptr<Device> device) {
+  auto identity = IdentityState::Open(given);
+  RETURN_IF_ERROR(Annotate(identity.status(), "identity"));
+  const Config config = (*identity)->effective();
   ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.data.address));
   std::unique_ptr<AuditState> audit;
   if (config.audit.mode != "off") {
@@ -182,8 +253,14 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
     RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, std::move(detail)));
   }
   ASSIGN_OR_RETURN(auto governor, RequestGovernor::Open(config, audit.get(), SystemClock()));
-  auto parts =
-      std::make_unique<Parts>(config, std::move(device), std::move(governor), std::move(audit));
+  ASSIGN_OR_RETURN(std::unique_ptr<ApiKeyStore> keys, OpenKeys(config));
+  auto parts = std::make_unique<Parts>(config,
+                                       std::move(device),
+                                       std::move(governor),
+                                       std::move(audit),
+                                       std::move(keys),
+                                       *std::move(identity));
+  RETURN_IF_ERROR(parts->StartIdentity());
   if (parts->audit != nullptr) {
     parts->audit->join().set_deliver(
         [&egress = parts->egress](CallPtr call, AuditStage stage, StatusOr<AuditReceipt> result) {
@@ -216,9 +293,10 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config,
                                              .gate = parts->Gate()}));
   if (!config.data.tls.certificate.empty()) {
     const Config::DataListener::Tls& tls = config.data.tls;
-    ASSIGN_OR_RETURN(
-        parts->tls,
-        TlsCredentials::Start({tls.certificate, tls.key, tls.client_ca}, SystemClock()));
+    ASSIGN_OR_RETURN(parts->tls,
+                     TlsCredentials::Start({tls.certificate, tls.key, tls.client_ca},
+                                           SystemClock(),
+                                           tls.require_client_certificate));
   }
   ASSIGN_OR_RETURN(
       parts->server,
@@ -246,6 +324,31 @@ Status Daemon::LoadModels(const std::function<void(const std::string&)>& progres
 void Daemon::Tick() {
   UpdateHealth();
   ReloadTls();
+  const StatusOr<bool> revocations = parts_->identity->ReloadRevocationsIfChanged();
+  if (!revocations.ok()) {
+    Log(LogLevel::kError,
+        "revocations are of no use; those read before stay",
+        {{"error", std::string(Message(revocations.status()))}});
+  } else if (*revocations) {
+    Log(LogLevel::kInfo, "revocations read again");
+  }
+}
+
+Status Daemon::Reload() {
+  ReloadTls();
+  const auto change =
+      parts_->identity->Reload({.kind = "service", .id = "inferd", .authn = "none"});
+  if (!change.ok()) {
+    Log(LogLevel::kError,
+        "reload refused; everything stays as it was",
+        {{"error", std::string(Message(change.status()))}});
+    return change.status();
+  }
+  Log(LogLevel::kInfo,
+      "reloaded",
+      {{"changes", std::to_string(change->diff.size())},
+       {"tenants", std::to_string(change->num_tenants)}});
+  return OkStatus();
 }
 
 void Daemon::ReloadTls() {

@@ -31,6 +31,10 @@ class Daemon {
   // second.
   void Tick();
 
+  // Reads tenant files, revocations and TLS files again, and logs what came of it. What cannot be
+  // used is refused as a whole, and the old stays. Waits for its leaf. Any thread.
+  Status Reload();
+
   // Why the audit log takes nothing until it is started again, if that is so: its device failed.
   // Then the process should end, so that the next one recovers.
   Status audit_status() const;

@@ -23,7 +23,8 @@ namespace {
 
 constexpr int kTickMs = 1000;
 
-// The signals that end the process, as something to poll. Blocks them: make it before any thread.
+// The signals that end the process and the one that asks for a reload, as something to poll. Blocks
+// them: make it before any thread.
 class EndSignals {
  public:
   EndSignals() {
@@ -31,6 +32,7 @@ class EndSignals {
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
     fd_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     CHECK(fd_ >= 0);
@@ -39,10 +41,10 @@ class EndSignals {
   EndSignals(const EndSignals&) = delete;
   EndSignals& operator=(const EndSignals&) = delete;
 
-  // Takes one that has come.
-  bool Take() {
+  // Takes one that has come: its number, or 0.
+  int Take() {
     signalfd_siginfo info = {};
-    return read(fd_, &info, sizeof(info)) == sizeof(info);
+    return read(fd_, &info, sizeof(info)) == sizeof(info) ? static_cast<int>(info.ssi_signo) : 0;
   }
   int fd() const { return fd_; }
 
@@ -75,15 +77,17 @@ class Background {
   std::thread thread_;
 };
 
-enum class Event { kTick, kSignal, kDone };
+enum class Event { kTick, kSignal, kReload, kDone };
 
 Event Wait(EndSignals& signals, const Background* background, int timeout_ms) {
   pollfd fds[2] = {
       {.fd = signals.fd(), .events = POLLIN, .revents = 0},
       {.fd = background != nullptr ? background->fd() : -1, .events = POLLIN, .revents = 0}};
   poll(fds, 2, timeout_ms);
-  if ((fds[0].revents & POLLIN) != 0 && signals.Take()) {
-    return Event::kSignal;
+  if ((fds[0].revents & POLLIN) != 0) {
+    if (const int signal = signals.Take(); signal != 0) {
+      return signal == SIGHUP ? Event::kReload : Event::kSignal;
+    }
   }
   return (fds[1].revents & POLLIN) != 0 ? Event::kDone : Event::kTick;
 }
@@ -158,6 +162,18 @@ void Drain(Daemon& daemon, const Config& config, EndSignals& signals) {
   }
 }
 
+void Reload(Daemon& daemon) {
+  const int64_t now_us =
+      std::chrono::duration_cast<std::chrono::microseconds>(SystemClock().Now().time_since_epoch())
+          .count();
+  sd_notify(0, absl::StrFormat("RELOADING=1\nMONOTONIC_USEC=%d", now_us).c_str());
+  const Status status = daemon.Reload();
+  sd_notifyf(0,
+             "READY=1\nSTATUS=serving on %s%s",
+             daemon.address().c_str(),
+             status.ok() ? "" : "; the last reload was refused, see the log");
+}
+
 }  // namespace
 
 int RunDaemon(const Config& config) {
@@ -182,7 +198,12 @@ int RunDaemon(const Config& config) {
     Log(LogLevel::kInfo, "ready");
     Announce("listening " + daemon->address());
     sd_notifyf(0, "READY=1\nSTATUS=serving on %s", daemon->address().c_str());
-    while (failed.ok() && Wait(signals, nullptr, kTickMs) != Event::kSignal) {
+    Event event = Event::kTick;
+    while (failed.ok() && event != Event::kSignal) {
+      event = Wait(signals, nullptr, kTickMs);
+      if (event == Event::kReload) {
+        Reload(*daemon);
+      }
       daemon->Tick();
       failed = daemon->audit_status();
     }

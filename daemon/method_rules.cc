@@ -10,6 +10,9 @@ const std::vector<MethodRule>& Rules() {
   static const auto& kRules = *new std::vector<MethodRule>([] {
     const std::vector<Role> users = {Role::kTenantUser, Role::kTenantAdmin};
     const std::vector<Role> operators = {Role::kOperator};
+    const std::vector<Role> security = {Role::kSecurityAdmin};
+    const std::vector<Role> lookers = {
+        Role::kSecurityAdmin, Role::kOperator, Role::kComplianceReader, Role::kComplianceOfficer};
     const std::vector<Role> officers = {Role::kComplianceOfficer};
     const std::vector<Role> readers = {Role::kComplianceReader, Role::kComplianceOfficer};
     const std::vector<Role> payloads = {Role::kComplianceOfficer, Role::kPayloadApprover};
@@ -42,6 +45,13 @@ const std::vector<MethodRule>& Rules() {
         {"AuditService/ApprovePayload", {Role::kPayloadApprover}, ""},
         {"AuditService/OpenPayload", officers, ""},
         {"AuditService/ListPayloads", payloads, ""},
+        {"TenantService/ListTenants", lookers, ""},
+        {"TenantService/GetTenant", lookers, ""},
+        {"TenantService/ReloadTenants", {Role::kSecurityAdmin, Role::kOperator}, ""},
+        {"KeyService/IssueKey", security, ""},
+        {"KeyService/RotateKey", security, ""},
+        {"KeyService/RevokeKey", security, ""},
+        {"KeyService/ListKeys", lookers, ""},
         {"QueueService/GetLoad", operators, ""},
         {"QueueService/ExplainQueue",
          {Role::kOperator, Role::kTenantUser, Role::kTenantAdmin},

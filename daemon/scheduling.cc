@@ -115,6 +115,23 @@ Status SetTenants(const Config& config, Engine& engine) {
   return OkStatus();
 }
 
+Status ChangeTenants(const Config& before, const Config& after, Engine& engine) {
+  std::map<std::string, TenantEntry> known;
+  for (const TenantEntry& entry : before.scheduler.tenants) {
+    known.emplace(entry.name, entry);
+  }
+  for (const TenantEntry& entry : after.scheduler.tenants) {
+    const auto old = known.extract(entry.name);
+    if (old.empty() || old.mapped() != entry) {
+      RETURN_IF_ERROR(engine.SetTenant(TenantId(entry.name), ToTenantSpec(entry)));
+    }
+  }
+  for (const auto& [name, entry] : known) {
+    RETURN_IF_ERROR(engine.SetTenant(TenantId(name), ToTenantSpec(TenantEntry())));
+  }
+  return OkStatus();
+}
+
 int64_t ReservedBlocks(const Config& config, const std::string& model) {
   int64_t blocks = 0;
   for (const TenantEntry& entry : config.scheduler.tenants) {
@@ -149,14 +166,23 @@ void WarnOfWindow(const Config& config, const ResidentModel& model) {
   }
 }
 
-TenantClasses::TenantClasses(const Config& config) {
+void TenantClasses::Replace(const Config& config) {
+  std::map<TenantId, int32_t> classes;
   for (const TenantEntry& entry : config.scheduler.tenants) {
     for (size_t i = 0; i < config.scheduler.classes.size(); ++i) {
       if (config.scheduler.classes[i].name == entry.service_class) {
-        classes_.emplace(TenantId(entry.name), static_cast<int32_t>(i));
+        classes.emplace(TenantId(entry.name), static_cast<int32_t>(i));
       }
     }
   }
+  MutexLock lock(mutex_);
+  classes_.swap(classes);
+}
+
+int32_t TenantClasses::ClassOf(const TenantId& tenant) const {
+  MutexLock lock(mutex_);
+  const auto it = classes_.find(tenant);
+  return it == classes_.end() ? 0 : it->second;
 }
 
 }  // namespace inferd

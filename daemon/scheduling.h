@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/status.h"
+#include "base/thread_annotations.h"
 #include "daemon/config.h"
 #include "engine/engine.h"
 
@@ -16,6 +17,8 @@ EngineOptions ToEngineOptions(const Config& config);
 
 // Tells the engine every tenant of the config. kInvalidArgument names the tenant.
 Status SetTenants(const Config& config, Engine& engine);
+// The same for what is other than `before`; tenants that are gone have weight 1 and no limits.
+Status ChangeTenants(const Config& before, const Config& after, Engine& engine);
 
 // KV blocks of the model that no request may count on: guarantees and public prefixes.
 int64_t ReservedBlocks(const Config& config, const std::string& model);
@@ -27,17 +30,16 @@ Status RegisterPublicPrefixes(const Config& config, const ResidentModel& model, 
 // Logs a warning if one request of the model can put its tenant out of the fairness window.
 void WarnOfWindow(const Config& config, const ResidentModel& model);
 
-// Which class a tenant's requests have. Immutable.
+// Which class a tenant's requests have. Thread-safe.
 class TenantClasses {
  public:
-  explicit TenantClasses(const Config& config);
-  int32_t ClassOf(const TenantId& tenant) const {
-    const auto it = classes_.find(tenant);
-    return it == classes_.end() ? 0 : it->second;
-  }
+  explicit TenantClasses(const Config& config) { Replace(config); }
+  void Replace(const Config& config) EXCLUDES(mutex_);
+  int32_t ClassOf(const TenantId& tenant) const EXCLUDES(mutex_);
 
  private:
-  std::map<TenantId, int32_t> classes_;
+  mutable Mutex mutex_;
+  std::map<TenantId, int32_t> classes_ GUARDED_BY(mutex_);
 };
 
 }  // namespace inferd

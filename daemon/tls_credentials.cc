@@ -13,12 +13,16 @@ int64_t Nanoseconds(const timespec& time) {
 
 }  // namespace
 
-TlsCredentials::TlsCredentials(TlsPaths paths, const Clock& clock)
-    : paths_(std::move(paths)), clock_(clock) {}
+TlsCredentials::TlsCredentials(TlsPaths paths, const Clock& clock, bool require_client_certificate)
+    : paths_(std::move(paths)),
+      clock_(clock),
+      require_client_certificate_(require_client_certificate) {}
 
 StatusOr<std::shared_ptr<TlsCredentials>> TlsCredentials::Start(TlsPaths paths,
-                                                                const Clock& clock) {
-  std::shared_ptr<TlsCredentials> credentials(new TlsCredentials(std::move(paths), clock));
+                                                                const Clock& clock,
+                                                                bool require_client_certificate) {
+  std::shared_ptr<TlsCredentials> credentials(
+      new TlsCredentials(std::move(paths), clock, require_client_certificate));
   RETURN_IF_ERROR(credentials->Reload());
   return credentials;
 }
@@ -82,7 +86,10 @@ int TlsCredentials::AddPortToServer(const std::string& address, grpc_server* ser
   };
   grpc_server_credentials* const credentials = grpc_ssl_server_credentials_create_with_options(
       grpc_ssl_server_credentials_create_options_using_config_fetcher(
-          GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, fetch, this));
+          require_client_certificate_ ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                                      : GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY,
+          fetch,
+          this));
   const int port = grpc_server_add_http2_port(server, address.c_str(), credentials);
   grpc_server_credentials_release(credentials);
   return port;

@@ -19,11 +19,14 @@ struct grpc_ssl_server_certificate_config;
 
 namespace inferd {
 
-// Thread-safe. A caller without a certificate of one of the authorities gets no connection.
+// Thread-safe. A caller with a certificate of another authority gets no connection, nor does one
+// without a certificate unless that is allowed.
 class TlsCredentials final : public grpc::ServerCredentials {
  public:
   // Reads the files; the errors of ReadTlsMaterial. `clock` outlives the object.
-  static StatusOr<std::shared_ptr<TlsCredentials>> Start(TlsPaths paths, const Clock& clock);
+  static StatusOr<std::shared_ptr<TlsCredentials>> Start(TlsPaths paths,
+                                                         const Clock& clock,
+                                                         bool require_client_certificate = true);
 
   // Reads them again. On an error what is in use stays.
   Status Reload() EXCLUDES(mutex_);
@@ -39,7 +42,7 @@ class TlsCredentials final : public grpc::ServerCredentials {
   };
   using Stamps = std::array<Stamp, 3>;
 
-  TlsCredentials(TlsPaths paths, const Clock& clock);
+  TlsCredentials(TlsPaths paths, const Clock& clock, bool require_client_certificate);
   Stamps LookAtFiles() const;
   grpc_ssl_server_certificate_config* Take() EXCLUDES(mutex_);
 
@@ -49,6 +52,7 @@ class TlsCredentials final : public grpc::ServerCredentials {
 
   const TlsPaths paths_;
   const Clock& clock_;
+  const bool require_client_certificate_;
   mutable Mutex mutex_;
   TlsMaterial material_ GUARDED_BY(mutex_);
   Stamps stamps_ GUARDED_BY(mutex_);

@@ -12,6 +12,8 @@ keep "$bin/bench/audit_ttft_bench"
 keep "$bin/bench/governance_ttft_bench"
 keep "$bin/bench/auth_timing_bench"
 keep "$bin/tests/integration/integration_test" '--gtest_filter=Audit.Canaries*'
+keep "$bin/tests/integration/integration_test" '--gtest_filter=AuthTest.No*'
+INFERD_RELOADS=1000 keep "$bin/tests/integration/integration_test" '--gtest_filter=AuthTest.Reloads*'
 keep python3 tests/interop/audit_erasure_test.py --inferd "$bin/daemon/inferd" \
   --inferctl "$bin/client/inferctl" --random-model "$bin/tests/support/inferd_random_model" \
   --unit "$bin/governance/governance_test"

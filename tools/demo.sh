@@ -33,9 +33,14 @@ policy: # who may do what: docs/policy.md
 quotas: # how much: docs/quota.md
   - {id: demo/day, org: local, metric: tok_day, limit: 1000000}
   - {id: demo/conc, org: local, metric: conc, limit: 32}
+identity:
+  tenants_directory: $folder/tenants.d # the tenant of callers of this host: local
 YAML
 # The first set comes from files that nobody but their owner may write.
 install -m 0644 deploy/policy/inferd.cedarschema deploy/policy/policies.cedar "$folder/"
+# The daemon takes tenant files that root or its own user alone can write.
+install -d -m 0755 "$folder/tenants.d"
+install -m 0644 deploy/tenants.d/local.yaml "$folder/tenants.d/local.yaml"
 [ -e "$folder/state/keys/note.key" ] ||
   build/release/client/inferctl keys init --directory "$folder/state/keys" >/dev/null
 

@@ -12,7 +12,7 @@ constexpr size_t kNameBytesMax = 64;
 constexpr std::string_view kNameBytes = "abcdefghijklmnopqrstuvwxyz0123456789-";
 constexpr std::string_view kDnsBytes = "abcdefghijklmnopqrstuvwxyz0123456789.-_";
 
-constexpr std::array<std::pair<Role, std::string_view>, 10> kRoles = {{
+constexpr std::array<std::pair<Role, std::string_view>, 10> kRoleNames = {{
     {Role::kTenantUser, "tenant-user"},
     {Role::kTenantAdmin, "tenant-admin"},
     {Role::kOperator, "operator"},
@@ -24,12 +24,6 @@ constexpr std::array<std::pair<Role, std::string_view>, 10> kRoles = {{
     {Role::kSecurityAdmin, "security-admin"},
     {Role::kBreakGlass, "break-glass"},
 }};
-
-// Of a tenant, an organisation or a project: they become parts of keys, labels and leaves.
-bool IsName(std::string_view text) {
-  return !text.empty() && text.size() <= kNameBytesMax &&
-         text.find_first_not_of(kNameBytes) == std::string_view::npos;
-}
 
 bool IsPrefix(std::string_view name) { return name.ends_with("/*"); }
 
@@ -47,10 +41,10 @@ Status Wrong(const TenantRecord& tenant, std::string_view what) {
 }
 
 Status CheckTenant(const TenantRecord& tenant) {
-  if (!IsName(tenant.id.value())) {
+  if (!IsTenantName(tenant.id.value())) {
     return Wrong(tenant, "its name is 1 to 64 of a-z 0-9 -");
   }
-  if (!IsName(tenant.organisation)) {
+  if (!IsTenantName(tenant.organisation)) {
     return Wrong(tenant, "its organisation is 1 to 64 of a-z 0-9 -");
   }
   for (const Principal& principal : tenant.principals) {
@@ -60,7 +54,7 @@ Status CheckTenant(const TenantRecord& tenant) {
                                    "DNS name in lower case",
                                    principal.name));
     }
-    if (!principal.project.empty() && !IsName(principal.project)) {
+    if (!principal.project.empty() && !IsTenantName(principal.project)) {
       return Wrong(
           tenant, absl::StrFormat("project \"%s\" is not 1 to 64 of a-z 0-9 -", principal.project));
     }
@@ -73,8 +67,13 @@ Status CheckTenant(const TenantRecord& tenant) {
 
 }  // namespace
 
+bool IsTenantName(std::string_view text) {
+  return !text.empty() && text.size() <= kNameBytesMax &&
+         text.find_first_not_of(kNameBytes) == std::string_view::npos;
+}
+
 std::string_view Name(Role role) {
-  for (const auto& [value, name] : kRoles) {
+  for (const auto& [value, name] : kRoleNames) {
     if (value == role) {
       return name;
     }
@@ -83,7 +82,7 @@ std::string_view Name(Role role) {
 }
 
 std::optional<Role> ParseRole(std::string_view text) {
-  for (const auto& [value, name] : kRoles) {
+  for (const auto& [value, name] : kRoleNames) {
     if (name == text) {
       return value;
     }

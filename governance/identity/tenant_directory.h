@@ -1,6 +1,7 @@
 // TenantDirectory: which tenant a caller belongs to, and what it may be there.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -26,8 +27,22 @@ enum class Role : uint8_t {
   kSecurityAdmin,
   kBreakGlass,
 };
+inline constexpr std::array kRoles = {Role::kTenantUser,
+                                      Role::kTenantAdmin,
+                                      Role::kOperator,
+                                      Role::kModelSubmitter,
+                                      Role::kModelApprover,
+                                      Role::kComplianceReader,
+                                      Role::kComplianceOfficer,
+                                      Role::kPayloadApprover,
+                                      Role::kSecurityAdmin,
+                                      Role::kBreakGlass};
 std::string_view Name(Role role);  // "tenant-user"
 std::optional<Role> ParseRole(std::string_view name);
+
+// Of a tenant, an organisation or a project: 1 to 64 of a-z 0-9 -, since they become parts of keys,
+// labels and leaves.
+bool IsTenantName(std::string_view text);
 
 // Callers of a tenant, by the name in their certificate.
 struct Principal {

@@ -1,0 +1,232 @@
+#include "daemon/identity_state.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/config_schema.h"
+
+namespace inferd {
+namespace {
+
+constexpr uint64_t kRevocationBytesMax = 16 << 20;
+
+StatusOr<Revocations> ReadRevocations(const Config& config) {
+  Revocations revocations;
+  if (const std::string& path = config.identity.revocations; !path.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kRevocationBytesMax));
+    RETURN_IF_ERROR(Annotate(revocations.AddList(text), path));
+  }
+  if (const std::string& path = config.identity.crl; !path.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kRevocationBytesMax));
+    RETURN_IF_ERROR(Annotate(revocations.AddCrl(text), path));
+  }
+  return revocations;
+}
+
+// A change of any of them means a new content.
+std::array<int64_t, 4> LookAtRevocations(const Config& config) {
+  std::array<int64_t, 4> stamps{};
+  size_t next = 0;
+  for (const std::string& path : {config.identity.revocations, config.identity.crl}) {
+    struct stat info = {};
+    if (!path.empty() && stat(path.c_str(), &info) == 0) {
+      stamps[next] = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec;
+      stamps[next + 1] = static_cast<int64_t>(info.st_ino);
+    }
+    next += 2;
+  }
+  return stamps;
+}
+
+const TenantEntry* FindEntry(const std::vector<TenantEntry>& entries, const std::string& name) {
+  const auto found = std::find_if(
+      entries.begin(), entries.end(), [&](const TenantEntry& e) { return e.name == name; });
+  return found == entries.end() ? nullptr : &*found;
+}
+
+std::string AuditText(const Config& config, const std::string& name) {
+  for (const TenantAudit& entry : config.audit.tenants) {
+    if (entry.name == name) {
+      return entry.mode + "/" + entry.level;
+    }
+  }
+  return "as everyone's";
+}
+
+// What of shares and records is other than before, of tenants that stay.
+void DiffTenants(const Config& before,
+                 const Config& after,
+                 const TenantDirectory& tenants,
+                 std::vector<std::string>& lines) {
+  for (const TenantRecord& tenant : tenants.tenants()) {
+    const std::string& name = tenant.id.value();
+    const TenantEntry* const old = FindEntry(before.scheduler.tenants, name);
+    const TenantEntry* const now = FindEntry(after.scheduler.tenants, name);
+    if (old == nullptr || now == nullptr) {
+      continue;  // it came with the file
+    }
+    if (old->weight != now->weight) {
+      lines.push_back(absl::StrFormat("~ %s: weight %d -> %d", name, old->weight, now->weight));
+    }
+    TenantEntry same_weight = *old;
+    same_weight.weight = now->weight;
+    if (same_weight != *now) {
+      lines.push_back(absl::StrFormat("~ %s: class or limits", name));
+    }
+    if (AuditText(before, name) != AuditText(after, name)) {
+      lines.push_back(absl::StrFormat(
+          "~ %s: audit %s -> %s", name, AuditText(before, name), AuditText(after, name)));
+    }
+  }
+}
+
+// The memory plan of the models that are loaded rests on these.
+Status CheckGuarantees(const Config& before, const Config& after) {
+  const auto total = [](const Config& config) {
+    int64_t blocks = 0;
+    for (const TenantEntry& entry : config.scheduler.tenants) {
+      blocks += entry.cached_blocks_guaranteed;
+    }
+    return blocks;
+  };
+  if (total(after) > total(before)) {
+    return ErrorF(StatusCode::kFailedPrecondition,
+                  "cached_blocks_guaranteed of all tenants rises from %d to %d: that needs a "
+                  "restart",
+                  total(before),
+                  total(after));
+  }
+  return OkStatus();
+}
+
+Status CheckEffective(const Config& config) {
+  for (const auto& faults : {CheckScheduling(config), CheckAudit(config)}) {
+    if (!faults.empty()) {
+      return ErrorF(StatusCode::kInvalidArgument, "%s: %s", faults[0].key, faults[0].what);
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+StatusOr<IdentityState::Loaded> IdentityState::Load(const Config& config) {
+  Loaded loaded{.identities = std::make_shared<Identities>(), .effective = config, .digest = {}};
+  Identities& known = *loaded.identities;
+  known.local_tenant = TenantId(config.identity.local_tenant);
+  known.single_tenant = config.identity.tenants_directory.empty();
+  for (const AdministratorEntry& entry : config.identity.administrators) {
+    Administrator administrator{.name = entry.name, .roles = {}};
+    for (const std::string& role : entry.roles) {
+      if (const auto parsed = ParseRole(role)) {
+        administrator.roles.push_back(*parsed);
+      }
+    }
+    known.administrators.push_back(std::move(administrator));
+  }
+  ASSIGN_OR_RETURN(known.revocations, ReadRevocations(config));
+  if (known.single_tenant) {
+    return loaded;
+  }
+  ASSIGN_OR_RETURN(TenantFiles files, ReadTenantFiles(config.identity.tenants_directory));
+  loaded.digest = files.digest;
+  std::vector<TenantRecord> records;
+  for (TenantFile& file : files.files) {
+    records.push_back(std::move(file.record));
+    loaded.effective.scheduler.tenants.push_back(std::move(file.scheduling));
+    if (file.audit.has_value()) {
+      loaded.effective.audit.tenants.push_back(*std::move(file.audit));
+    }
+  }
+  ASSIGN_OR_RETURN(known.tenants, TenantDirectory::Build(std::move(records)));
+  RETURN_IF_ERROR(CheckEffective(loaded.effective));
+  return loaded;
+}
+
+IdentityState::IdentityState(const Config& config, Loaded loaded)
+    : config_(config), authenticator_(loaded.identities), current_(std::move(loaded)) {
+  MutexLock lock(mutex_);
+  stamps_ = LookAtRevocations(config_);
+}
+
+StatusOr<std::unique_ptr<IdentityState>> IdentityState::Open(const Config& config) {
+  ASSIGN_OR_RETURN(Loaded loaded, Load(config));
+  return std::unique_ptr<IdentityState>(new IdentityState(config, std::move(loaded)));
+}
+
+Config IdentityState::effective() const {
+  MutexLock lock(mutex_);
+  return current_.effective;
+}
+
+void IdentityState::set_hooks(Record record, Apply apply) {
+  record_ = std::move(record);
+  apply_ = std::move(apply);
+}
+
+Status IdentityState::RecordStart() {
+  MutexLock lock(mutex_);
+  const TenantDirectory& tenants = current_.identities->tenants;
+  if (!record_ || current_.identities->single_tenant) {
+    return OkStatus();
+  }
+  return record_({.kind = "service", .id = "inferd", .authn = "none"},
+                 {.diff = tenants.DiffFrom(TenantDirectory()),
+                  .num_tenants = tenants.tenants().size(),
+                  .digest = current_.digest});
+}
+
+StatusOr<IdentityChange> IdentityState::Reload(const ActorFacts& actor) {
+  MutexLock lock(mutex_);
+  const auto stamps = LookAtRevocations(config_);
+  ASSIGN_OR_RETURN(Loaded loaded, Load(config_));
+  RETURN_IF_ERROR(CheckGuarantees(current_.effective, loaded.effective));
+  loaded.identities->keys = current_.identities->keys;
+  const TenantDirectory& tenants = loaded.identities->tenants;
+  IdentityChange change{.diff = tenants.DiffFrom(current_.identities->tenants),
+                        .num_tenants = tenants.tenants().size(),
+                        .digest = loaded.digest};
+  DiffTenants(current_.effective, loaded.effective, tenants, change.diff);
+  if (record_) {
+    RETURN_IF_ERROR(Annotate(record_(actor, change), "the change could not be recorded"));
+  }
+  if (apply_) {
+    RETURN_IF_ERROR(apply_(current_.effective, loaded.effective));
+  }
+  for (const std::string& line : change.diff) {
+    Log(LogLevel::kInfo, "tenants changed", {{"actor", actor.id}, {"change", line}});
+  }
+  current_ = std::move(loaded);
+  stamps_ = stamps;
+  authenticator_.Replace(current_.identities);
+  return change;
+}
+
+StatusOr<bool> IdentityState::ReloadRevocationsIfChanged() {
+  const auto stamps = LookAtRevocations(config_);
+  MutexLock lock(mutex_);
+  if (stamps == stamps_) {
+    return false;
+  }
+  stamps_ = stamps;  // said once of what is of no use
+  ASSIGN_OR_RETURN(Revocations revocations, ReadRevocations(config_));
+  auto identities = std::make_shared<Identities>(*current_.identities);
+  identities->revocations = std::move(revocations);
+  current_.identities = std::move(identities);
+  authenticator_.Replace(current_.identities);
+  return true;
+}
+
+void IdentityState::UseKeysOf(const ApiKeyStore& store) {
+  // Under the lock: of two changes at a time the later look sees both.
+  MutexLock lock(mutex_);
+  auto identities = std::make_shared<Identities>(*current_.identities);
+  identities->keys = store.ring();
+  current_.identities = std::move(identities);
+  authenticator_.Replace(current_.identities);
+}
+
+}  // namespace inferd

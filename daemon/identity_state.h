@@ -1,0 +1,80 @@
+// IdentityState: who may call this daemon, as the tenant files, the configuration and the lists of
+// revocations say now; and what a reload changes.
+//
+// A reload takes effect as a whole or not at all: everything is read and checked, the change gets
+// its leaf, then it is applied, and calls in progress go on as they began.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/status.h"
+#include "base/thread_annotations.h"
+#include "daemon/authenticator.h"
+#include "daemon/config.h"
+#include "daemon/tenant_files.h"
+#include "governance/audit/leaf.h"
+#include "governance/identity/api_key_store.h"
+
+namespace inferd {
+
+// What a reload changed.
+struct IdentityChange {
+  std::vector<std::string> diff;  // a line each: "+ acme", "~ acme: principal + spiffe://…"
+  size_t num_tenants = 0;
+  Digest digest;  // of the tenant files
+};
+
+// Thread-safe.
+class IdentityState {
+ public:
+  // Writes the leaf of a change, and waits for it.
+  using Record = std::function<Status(const ActorFacts& actor, const IdentityChange& change)>;
+  // Tells engine and audit of tenants' shares and records. `config` is the daemon's with the
+  // tenants of the files in it.
+  using Apply = std::function<Status(const Config& before, const Config& config)>;
+
+  // Reads everything. Errors as ReadTenantFiles, TenantDirectory::Build, Revocations.
+  static StatusOr<std::unique_ptr<IdentityState>> Open(const Config& config);
+
+  Authenticator& authenticator() { return authenticator_; }
+  // With the tenants of the files in it.
+  Config effective() const EXCLUDES(mutex_);
+
+  // Set once, before the first reload.
+  void set_hooks(Record record, Apply apply);
+  // Records what was read at the start.
+  Status RecordStart();
+  // Reads tenant files and revocations again.
+  StatusOr<IdentityChange> Reload(const ActorFacts& actor) EXCLUDES(mutex_);
+  // The same for revocations alone, if their files changed; call it about once a second. False if
+  // they did not.
+  StatusOr<bool> ReloadRevocationsIfChanged() EXCLUDES(mutex_);
+  // API keys are what the store has now; to be called after every change of it. The next reload
+  // keeps them. `store` outlives the calls that look keys up.
+  void UseKeysOf(const ApiKeyStore& store) EXCLUDES(mutex_);
+
+ private:
+  struct Loaded {
+    std::shared_ptr<Identities> identities;  // shared with the Authenticator once it is complete
+    Config effective;
+    Digest digest;
+  };
+  explicit IdentityState(const Config& config, Loaded loaded);
+  static StatusOr<Loaded> Load(const Config& config);
+
+  const Config config_;  // without the files
+  Authenticator authenticator_;
+  Record record_;
+  Apply apply_;
+  mutable Mutex mutex_;  // one reload at a time
+  Loaded current_ GUARDED_BY(mutex_);
+  std::array<int64_t, 4> stamps_ GUARDED_BY(mutex_){};  // of the revocations' files
+};
+
+}  // namespace inferd

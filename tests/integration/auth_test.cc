@@ -1,0 +1,587 @@
+// Goal: nobody gets to a handler without being known and allowed, whatever the method; credentials
+// that are no good open nothing; and tenants, keys and revocations change under load without a call
+// that is lost.
+// Method: the whole daemon over real gRPC. Every service that the servers themselves say they have
+// is walked, method by method, so one that somebody adds is called here too. The counts are printed
+// as RESULT lines.
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/client_unary_call.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "absl/strings/numbers.h"
+#include "base/check.h"
+#include "daemon/authenticator.h"
+#include "daemon/method_rules.h"
+#include "daemon/tenant_files.h"
+#include "governance/identity/peer_certificate.h"
+#include "governance/keys/dev_certificates.h"
+#include "inferd/v1/audit.grpc.pb.h"
+#include "inferd/v1/identity.grpc.pb.h"
+#include "inferd/v1/queue.grpc.pb.h"
+#include "tests/integration/test_daemon.h"
+#include "tests/support/temp_folder.h"
+
+namespace inferd {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAreArray;
+
+// Services of gRPC itself that anybody may ask: is it alive, and what is its interface.
+const std::set<std::string> kOpenServices = {"grpc.health.v1.Health",
+                                             "grpc.reflection.v1alpha.ServerReflection"};
+
+std::string Content(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void Write(const std::string& path, const std::string& content) {
+  std::ofstream(path + ".new") << content;
+  fs::rename(path + ".new", path);
+}
+
+// A length-delimited field of a protobuf message, and those of this number in one (no nested tags
+// of other wire types are met here but varints).
+std::string Field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+std::vector<std::string> FieldsOf(const std::string& message, int number) {
+  google::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(message.data()),
+                                            static_cast<int>(message.size()));
+  std::vector<std::string> found;
+  while (const uint32_t tag = in.ReadTag()) {
+    uint32_t value = 0;
+    CHECK(in.ReadVarint32(&value));
+    if ((tag & 7) == 2) {
+      std::string bytes;
+      CHECK(in.ReadString(&bytes, static_cast<int>(value)));
+      if (tag >> 3 == static_cast<uint32_t>(number)) {
+        found.push_back(bytes);
+      }
+    }
+  }
+  return found;
+}
+
+// The names of the services that the server at the other end has registered, by its own word
+// (grpc.reflection.v1alpha: list_services is field 7, list_services_response field 6).
+std::vector<std::string> ServicesOf(const std::shared_ptr<grpc::Channel>& channel) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  const auto next = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    return queue.Next(&tag, &ok) && ok;
+  };
+  const auto call = stub.PrepareCall(
+      &context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", &queue);
+  call->StartCall(nullptr);
+  CHECK(next());
+  const grpc::Slice slice(Field(7, "*"));
+  call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+  CHECK(next());
+  grpc::ByteBuffer buffer;
+  call->Read(&buffer, nullptr);
+  CHECK(next());
+  grpc::Slice whole;
+  CHECK(buffer.DumpToSingleSlice(&whole).ok());
+  call->WritesDone(nullptr);
+  next();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  next();
+  std::vector<std::string> names;
+  const std::string message(whole.begin(), whole.end());
+  for (const std::string& list : FieldsOf(message, 6)) {
+    for (const std::string& service : FieldsOf(list, 1)) {
+      names.push_back(FieldsOf(service, 1).at(0));
+    }
+  }
+  return names;
+}
+
+// Every method of the services of ours that the channel's server has: "Service/Method".
+std::vector<std::string> MethodsOf(const std::shared_ptr<grpc::Channel>& channel) {
+  std::vector<std::string> methods;
+  for (const std::string& name : ServicesOf(channel)) {
+    if (kOpenServices.contains(name)) {
+      continue;
+    }
+    const auto* const service =
+        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(name);
+    CHECK(service != nullptr);
+    for (int i = 0; i < service->method_count(); ++i) {
+      methods.push_back(service->name() + "/" + service->method(i)->name());
+    }
+  }
+  return methods;
+}
+
+grpc::Status Call(const std::shared_ptr<grpc::Channel>& channel,
+                  const std::string& method,
+                  const std::string& authorization = "",
+                  const std::string& request = "") {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+  if (!authorization.empty()) {
+    context.AddMetadata("authorization", authorization);
+  }
+  const std::string name = "/inferd.v1." + method;
+  const grpc::internal::RpcMethod rpc(name.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
+  const grpc::Slice slice(request);
+  const grpc::ByteBuffer in(&slice, 1);
+  grpc::ByteBuffer out;
+  return grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+      channel.get(), rpc, &context, in, &out);
+}
+
+bool IsRefusal(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+         status.error_code() == grpc::StatusCode::PERMISSION_DENIED;
+}
+
+std::shared_ptr<grpc::Channel> AdminOf(const TestDaemon& daemon) {
+  return grpc::CreateChannel("unix:" + daemon.state_folder() + "/admin.sock",
+                             grpc::InsecureChannelCredentials());
+}
+
+class AuthTest : public testing::Test {
+ protected:
+  static constexpr char kAcme[] = "spiffe://example.org/acme/search";
+  static constexpr char kGlobex[] = "spiffe://example.org/globex";
+  static constexpr char kStranger[] = "spiffe://example.org/stranger";
+
+  AuthTest() {
+    fs::create_directories(tenants());
+    WriteTenant("acme", "spiffe://example.org/acme/*");
+    WriteTenant("globex", kGlobex);
+  }
+  std::string tenants() const { return folder_ / "tenants.d"; }
+  std::string tls() const { return folder_ / "tls"; }
+
+  void WriteTenant(const std::string& name, const std::string& principal, int weight = 1) {
+    Write(tenants() + "/" + name + ".yaml",
+          absl::StrFormat("schema_version: 1\nname: %s\norganisation: example\nweight: %d\n"
+                          "principals:\n  - {name: \"%s\", project: web}\n",
+                          name,
+                          weight,
+                          principal));
+  }
+  void MakeCertificates() {
+    const WallTime now = SystemClock().WallNow();
+    const auto make = [this](const std::string& folder, const std::string& caller, WallTime at) {
+      const auto made =
+          WriteDevCertificates({.directory = folder, .hosts = {}, .callers = {caller}, .now = at});
+      ASSERT_TRUE(made.ok()) << made.status();
+    };
+    make(tls(), kAcme, now);
+    make(tls(), kGlobex, now);
+    make(tls(), kStranger, now);
+    make(tls(), "spiffe://example.org/acme/expired", now - std::chrono::hours(24 * 100));
+    make(tls(), "spiffe://example.org/acme/revoked", now);
+    make(folder_ / "other", "spiffe://example.org/acme/other", now);
+  }
+  // Tenants of files, keys; callers need a credential.
+  void Configure(Config& config) {
+    config.identity.tenants_directory = tenants();
+    config.identity.local_tenant = "";
+    config.admin_address = "unix:" + config.state_directory + "/admin.sock";
+  }
+  void WithTls(Config& config) {
+    Write(folder_ / "revoked.txt", "# none\n");
+    config.identity.revocations = folder_ / "revoked.txt";
+    config.data.tls = {.certificate = tls() + "/server.pem",
+                       .key = tls() + "/server.key",
+                       .client_ca = tls() + "/ca.pem",
+                       .require_client_certificate = false};
+  }
+  // A connection of its own; `name` is that of a caller's files, "" for no certificate.
+  std::shared_ptr<grpc::Channel> Connect(TestDaemon& daemon,
+                                         const std::string& name,
+                                         const std::string& folder = "") {
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = Content(tls() + "/ca.pem");
+    if (!name.empty()) {
+      const std::string from = folder.empty() ? tls() : folder;
+      options.pem_cert_chain = Content(from + "/" + name + ".pem");
+      options.pem_private_key = Content(from + "/" + name + ".key");
+    }
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(
+        daemon.daemon().address(), grpc::SslCredentials(options), arguments);
+  }
+  static v1::IssueKeyResponse Issue(TestDaemon& daemon,
+                                    const std::string& tenant,
+                                    const std::vector<std::string>& scopes = {}) {
+    const auto stub = v1::KeyService::NewStub(AdminOf(daemon));
+    v1::IssueKeyRequest request;
+    request.set_tenant(tenant);
+    request.mutable_scopes()->Add(scopes.begin(), scopes.end());
+    v1::IssueKeyResponse response;
+    grpc::ClientContext context;
+    const grpc::Status status = stub->IssueKey(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  }
+  static void Revoke(TestDaemon& daemon, const std::string& id) {
+    v1::RevokeKeyRequest request;
+    request.set_id(id);
+    v1::RevokeKeyResponse response;
+    grpc::ClientContext context;
+    const auto stub = v1::KeyService::NewStub(AdminOf(daemon));
+    const grpc::Status status = stub->RevokeKey(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
+
+  TempFolder folder_;
+};
+
+TEST_F(AuthTest, EveryRegisteredMethodHasARuleAndRefusesStrangers) {
+  TestDaemon daemon([this](Config& config) {
+    Configure(config);
+    // Somebody else than whoever runs this test.
+    config.identity.administrators = {
+        {.name = absl::StrFormat("uid:%d", getuid() + 1), .roles = {"security-admin"}}};
+  });
+  std::vector<std::string> methods = MethodsOf(daemon.channel());
+  EXPECT_GE(methods.size(), 7u);
+  const auto admin = AdminOf(daemon);
+  const std::vector<std::string> of_admin = MethodsOf(admin);
+  EXPECT_GE(of_admin.size(), 25u);
+  for (const auto& [channel, names] :
+       {std::pair(daemon.channel(), methods), std::pair(admin, of_admin)}) {
+    for (const std::string& method : names) {
+      const grpc::Status status = Call(channel, method);
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED)
+          << method << ": " << status.error_message();
+      EXPECT_EQ(channel == admin ? "UNAUTHENTICATED" : ReasonIn(status), "UNAUTHENTICATED")
+          << method;
+    }
+  }
+  // One list of methods: what is registered, and nothing else.
+  methods.insert(methods.end(), of_admin.begin(), of_admin.end());
+  std::vector<std::string> ruled;
+  for (const MethodRule& rule : MethodRules()) {
+    ruled.emplace_back(rule.method);
+  }
+  if (AuditInTests()) {
+    EXPECT_THAT(methods, UnorderedElementsAreArray(ruled));
+  }
+}
+
+TEST_F(AuthTest, NoBadCredentialOpensAnyMethod) {
+  MakeCertificates();
+  TestDaemon daemon([this](Config& config) {
+    Configure(config);
+    WithTls(config);
+  });
+  Write(folder_ / "revoked.txt",
+        "public_key sha256:" +
+            ReadPeerCertificate(Content(tls() + "/revoked.pem"))->public_key.Hex() + "\n");
+  daemon.daemon().Tick();
+  const v1::IssueKeyResponse good = Issue(daemon, "acme");
+  const v1::IssueKeyResponse globex = Issue(daemon, "globex");
+  const v1::IssueKeyResponse revoked = Issue(daemon, "acme");
+  Revoke(daemon, revoked.key().id());
+  const std::string key = "Bearer " + good.secret();
+  const auto acme = Connect(daemon, "search");
+  const auto bare = Connect(daemon, "");
+  const auto methods = MethodsOf(bare);
+
+  struct Attempt {
+    std::string what;
+    std::shared_ptr<grpc::Channel> channel;
+    std::string authorization;
+    bool no_connection = false;
+  };
+  std::string mutated = key;
+  mutated[mutated.size() - 20] = mutated[mutated.size() - 20] == 'a' ? 'b' : 'a';
+  const std::vector<Attempt> attempts = {
+      {"no credential", bare, ""},
+      {"an authority that is not ours", Connect(daemon, "other", folder_ / "other"), "", true},
+      {"an expired certificate", Connect(daemon, "expired"), "", true},
+      {"a revoked certificate", Connect(daemon, "revoked"), ""},
+      {"a revoked certificate beside a good key", Connect(daemon, "revoked"), key},
+      {"a certificate of no tenant", Connect(daemon, "stranger"), ""},
+      {"a certificate of no tenant beside a good key", Connect(daemon, "stranger"), key},
+      {"another tenant's key", acme, "Bearer " + globex.secret()},
+      {"a key cut short", bare, key.substr(0, key.size() - 1)},
+      {"a key with one digit changed", bare, mutated},
+      {"a revoked key", bare, "Bearer " + revoked.secret()},
+      {"a key's id alone", bare, "Bearer " + good.key().id()},
+      {"another scheme", bare, "Basic " + good.secret()},
+      {"a bad key beside a good certificate", acme, "Bearer nothing"},
+  };
+  size_t bypasses = 0;
+  for (const Attempt& attempt : attempts) {
+    for (const std::string& method : methods) {
+      const grpc::Status status = Call(attempt.channel, method, attempt.authorization);
+      const bool refused =
+          status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+          (attempt.no_connection && status.error_code() == grpc::StatusCode::UNAVAILABLE);
+      EXPECT_TRUE(refused) << attempt.what << ", " << method << ": " << status.error_code() << " "
+                           << status.error_message();
+      bypasses += refused ? 0 : 1;
+    }
+  }
+  // The good ones do open, or the above would say nothing.
+  for (const std::string& method : methods) {
+    for (const auto& [channel, authorization] :
+         {std::pair(acme, std::string()), std::pair(acme, key), std::pair(bare, key)}) {
+      EXPECT_FALSE(IsRefusal(Call(channel, method, authorization))) << method;
+    }
+  }
+  std::printf("RESULT auth.bypasses %zu count\n", bypasses);
+}
+
+TEST_F(AuthTest, NoMutatedKeyAndNoOddCertificateNamesACaller) {
+  const SecretKey pepper = SecretKey::Random();
+  auto known = std::make_shared<Identities>();
+  known->single_tenant = false;
+  known->local_tenant = TenantId("");
+  TenantRecord record{.id = TenantId("acme"), .organisation = "example", .principals = {}};
+  record.principals.push_back({.name = "spiffe://example.org/*", .project = ""});
+  known->tenants = *TenantDirectory::Build({record});
+  ApiKey key;
+  key.environment = "live";
+  key.tenant = TenantId("acme");
+  key.scopes = {"generate"};
+  key.expires = WallTime::max();
+  const std::string text = MakeApiKey(pepper, key);
+  known->keys = std::make_shared<const ApiKeyRing>(std::vector<ApiKey>{key}, pepper);
+  const Authenticator authenticator(known);
+  const WallTime now = SystemClock().WallNow();
+  const auto with_key = [&](const std::string& authorization) {
+    return authenticator.Authenticate(
+        {.address = "ipv4:192.0.2.1:5", .certificate = "", .authorization = {authorization}}, now);
+  };
+  ASSERT_TRUE(with_key("Bearer " + text).ok());
+  size_t bypasses = 0;
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 10'000; ++i) {
+    std::string bad = text;
+    const size_t at = random() % bad.size();
+    switch (random() % 4) {
+      case 0:
+        bad[at] = static_cast<char>(random());
+        break;
+      case 1:
+        bad.erase(at, 1 + random() % 3);
+        break;
+      case 2:
+        bad.insert(at, 1, static_cast<char>('0' + random() % 10));
+        break;
+      default:
+        std::swap(bad[at], bad[random() % bad.size()]);
+    }
+    bypasses += bad != text && with_key("Bearer " + bad).ok() ? 1 : 0;
+  }
+  EXPECT_EQ(bypasses, 0u);
+  // Certificates that the specification refuses, and one that has expired by now or will have.
+  const std::string testdata = std::string(INFERD_SOURCE_DIR) + "/governance/identity/testdata/";
+  for (const char* name : {"two_uris",
+                           "two_dns",
+                           "no_san",
+                           "signs_certificates",
+                           "https_uri",
+                           "no_path",
+                           "wildcard"}) {
+    const std::string pem = Content(testdata + name + ".pem");
+    ASSERT_FALSE(pem.empty()) << name;
+    const auto caller = authenticator.Authenticate(
+        {.address = "ipv4:192.0.2.1:5", .certificate = pem, .over_tls = true}, now);
+    bypasses += caller.ok() ? 1 : 0;
+    EXPECT_FALSE(caller.ok()) << name;
+  }
+  const std::string pem = Content(testdata + "spiffe.pem");
+  const WallTime ended = ReadPeerCertificate(pem)->not_after;
+  const auto at = [&](WallTime time) {
+    return authenticator.Authenticate(
+        {.address = "ipv4:192.0.2.1:5", .certificate = pem, .over_tls = true}, time);
+  };
+  EXPECT_TRUE(at(ended - std::chrono::seconds(1)).ok());
+  EXPECT_FALSE(at(ended).ok());
+  std::printf("RESULT auth.bypasses_direct %zu count\n", bypasses);
+}
+
+// Whatever a caller writes into a request, it is the tenant of its credential.
+TEST_F(AuthTest, NoFieldClaimsATenant) {
+  TestDaemon daemon([this](Config& config) { Configure(config); });
+  const v1::IssueKeyResponse key = Issue(daemon, "acme");
+  daemon.device().set_step_time(std::chrono::milliseconds(2));
+  v1::GenerateStreamRequest request = LongRequest(900);
+  request.set_end_user("globex");
+  request.set_request_id("globex");
+  grpc::ClientContext context;
+  for (const char* name : {"tenant", "x-tenant", "x-inferd-tenant", "user"}) {
+    context.AddMetadata(name, "globex");
+  }
+  context.AddMetadata("authorization", "Bearer " + key.secret());
+  const auto reader = daemon.generation().GenerateStream(&context, request);
+  v1::GenerateStreamResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  const auto queue = v1::QueueService::NewStub(AdminOf(daemon));
+  grpc::ClientContext explain;
+  v1::ExplainQueueResponse why;
+  ASSERT_TRUE(queue->ExplainQueue(&explain, {}, &why).ok());
+  ASSERT_EQ(why.requests_size(), 1);
+  EXPECT_EQ(why.requests(0).tenant(), "acme");
+  context.TryCancel();
+  reader->Finish();
+}
+
+TEST_F(AuthTest, AKeyIsGoodForItsScopesAndNothingElse) {
+  TestDaemon daemon([this](Config& config) { Configure(config); });
+  const std::string key = "Bearer " + Issue(daemon, "acme", {"models"}).secret();
+  EXPECT_TRUE(Call(daemon.channel(), "ModelService/ListModels", key).ok());
+  const grpc::Status status = Call(daemon.channel(), "GenerationService/Generate", key);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << status.error_message();
+  EXPECT_EQ(ReasonIn(status), "PERMISSION_DENIED");
+}
+
+// Operators cannot read payloads, compliance cannot load models, nobody issues keys but security.
+TEST_F(AuthTest, RolesSeparate) {
+  TestDaemon daemon([this](Config& config) {
+    Configure(config);
+    config.identity.administrators = {
+        {.name = absl::StrFormat("uid:%d", getuid()), .roles = {"operator"}}};
+  });
+  const auto admin = AdminOf(daemon);
+  EXPECT_TRUE(Call(admin, "QueueService/GetLoad").ok());
+  for (const char* method : {"KeyService/IssueKey",
+                             "AuditService/OpenPayload",
+                             "AuditService/ApprovePayload",
+                             "AuditService/SetHold"}) {
+    if (AuditInTests() || std::string_view(method).starts_with("Key")) {
+      EXPECT_EQ(Call(admin, method).error_code(), grpc::StatusCode::PERMISSION_DENIED) << method;
+    }
+  }
+}
+
+TEST_F(AuthTest, RevocationEndsAConnectionThatStands) {
+  MakeCertificates();
+  TestDaemon daemon([this](Config& config) {
+    Configure(config);
+    WithTls(config);
+  });
+  const auto channel = Connect(daemon, "search");
+  ASSERT_TRUE(Call(channel, "ModelService/ListModels").ok());
+  Write(folder_ / "revoked.txt",
+        "serial " + ReadPeerCertificate(Content(tls() + "/search.pem"))->serial + "\n");
+  daemon.daemon().Tick();
+  EXPECT_EQ(Call(channel, "ModelService/ListModels").error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+  // A list of no use is refused; what was revoked stays so.
+  Write(folder_ / "revoked.txt", "nonsense\n");
+  daemon.daemon().Tick();
+  EXPECT_EQ(Call(channel, "ModelService/ListModels").error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(AuthTest, AReloadIsWholeOrNothing) {
+  TestDaemon daemon([this](Config& config) { Configure(config); });
+  const std::string key = "Bearer " + Issue(daemon, "globex").secret();
+  const auto stub = v1::TenantService::NewStub(AdminOf(daemon));
+  const auto reload = [&](v1::ReloadTenantsResponse* response) {
+    grpc::ClientContext context;
+    return stub->ReloadTenants(&context, {}, response);
+  };
+  WriteTenant("initech", "spiffe://example.org/initech");
+  WriteTenant("acme", "spiffe://example.org/acme/*", 3);
+  v1::ReloadTenantsResponse response;
+  ASSERT_TRUE(reload(&response).ok());
+  EXPECT_THAT(response.changes(), ElementsAre("+ initech", "~ acme: weight 1 -> 3"));
+  EXPECT_EQ(response.num_tenants(), 3);
+  // One bad file, and one that would have gone: all stays.
+  fs::remove(tenants() + "/globex.yaml");
+  Write(tenants() + "/acme.yaml", "schema_version: 1\nname: acme\nwieght: 2\n");
+  const grpc::Status refused = reload(&response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_message(), HasSubstr("acme.yaml:3:1: error: wieght: unknown key"));
+  EXPECT_TRUE(Call(daemon.channel(), "ModelService/ListModels", key).ok());
+  // Repaired: globex is gone, and its key with it.
+  WriteTenant("acme", "spiffe://example.org/acme/*", 3);
+  ASSERT_TRUE(reload(&response).ok());
+  EXPECT_THAT(response.changes(), ElementsAre("- globex"));
+  EXPECT_EQ(Call(daemon.channel(), "ModelService/ListModels", key).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+}
+
+TEST_F(AuthTest, OthersMayNotWriteTenantFiles) {
+  fs::permissions(tenants() + "/acme.yaml", fs::perms(0666));
+  const auto files = ReadTenantFiles(tenants());
+  EXPECT_EQ(files.status().code(), StatusCode::kFailedPrecondition);
+}
+
+// INFERD_RELOADS: how many of each kind; the figure asks for 1,000.
+TEST_F(AuthTest, ReloadsUnderLoadLoseNoCall) {
+  const char* const wanted = std::getenv("INFERD_RELOADS");
+  int reloads = 10;
+  ASSERT_TRUE(wanted == nullptr || absl::SimpleAtoi(wanted, &reloads));
+  MakeCertificates();
+  TestDaemon daemon([this](Config& config) {
+    Configure(config);
+    WithTls(config);
+  });
+  const std::string key = "Bearer " + Issue(daemon, "globex").secret();
+  std::atomic<bool> stop{false};
+  std::atomic<size_t> calls{0};
+  std::atomic<size_t> dropped{0};
+  const auto load = [&](const std::shared_ptr<grpc::Channel>& channel, const std::string& bearer) {
+    const auto stub = v1::GenerationService::NewStub(channel);
+    while (!stop) {
+      grpc::ClientContext context;
+      if (!bearer.empty()) {
+        context.AddMetadata("authorization", bearer);
+      }
+      const auto reader = stub->GenerateStream(&context, LongRequest(3));
+      v1::GenerateStreamResponse message;
+      while (reader->Read(&message)) {
+      }
+      const grpc::Status status = reader->Finish();
+      EXPECT_TRUE(status.ok()) << status.error_message();
+      dropped += status.ok() ? 0 : 1;
+      ++calls;
+    }
+  };
+  std::thread by_certificate([&] { load(Connect(daemon, "search"), ""); });
+  std::thread by_key([&] { load(Connect(daemon, ""), key); });
+  EXPECT_TRUE(Eventually([&] { return calls > 2; }));
+  for (int i = 0; i < reloads; ++i) {
+    WriteTenant("acme", "spiffe://example.org/acme/*", 1 + i % 5);
+    EXPECT_TRUE(daemon.daemon().Reload().ok());
+    Revoke(daemon, Issue(daemon, "acme").key().id());
+    Write(folder_ / "revoked.txt", absl::StrFormat("serial %x\n", i + 1));
+    const std::string server = Content(tls() + "/server.pem");
+    Write(tls() + "/server.pem", server);  // another file of the same content
+    daemon.daemon().Tick();
+  }
+  const size_t before = calls;
+  EXPECT_TRUE(Eventually([&] { return calls > before + 2; }));
+  stop = true;
+  by_certificate.join();
+  by_key.join();
+  std::printf("RESULT reload.dropped_requests %zu count\n", dropped.load());
+}
+
+}  // namespace
+}  // namespace inferd
