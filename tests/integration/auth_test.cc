@@ -284,7 +284,9 @@ TEST_F(AuthTest, EveryRegisteredMethodHasARuleAndRefusesStrangers) {
     ruled.emplace_back(rule.method);
   }
   if (AuditInTests()) {
-    EXPECT_THAT(methods, UnorderedElementsAreArray(ruled));
+    // A service may stand on both planes.
+    EXPECT_THAT(std::set<std::string>(methods.begin(), methods.end()),
+                UnorderedElementsAreArray(ruled));
   }
 }
 
@@ -344,7 +346,12 @@ TEST_F(AuthTest, NoBadCredentialOpensAnyMethod) {
     }
   }
   // The good ones do open, or the above would say nothing.
+  Caller user;
+  user.roles = {Role::kTenantUser};
   for (const std::string& method : methods) {
+    if (!MayCall(user, method).ok()) {
+      continue;  // of operators, on this plane too
+    }
     for (const auto& [channel, authorization] :
          {std::pair(acme, std::string()), std::pair(acme, key), std::pair(bare, key)}) {
       EXPECT_FALSE(IsRefusal(Call(channel, method, authorization))) << method;
