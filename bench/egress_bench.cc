@@ -18,6 +18,7 @@
 #include "daemon/egress_thread.h"
 #include "daemon/generation_service.h"
 #include "daemon/grpc_server.h"
+#include "daemon/request_governor.h"
 #include "inferd/v1/generation.grpc.pb.h"
 
 namespace inferd {
@@ -114,7 +115,11 @@ void Run(int num_streams, int num_steps) {
                        .slow_reader_timeout = std::chrono::seconds(30),
                        .record_wait = {}});
   WorkerPool workers(2, 1024);
-  const TenantClasses classes{Config{}};
+  const Config config;
+  const TenantClasses classes{config};
+  const Authenticator authenticator(std::make_shared<const Identities>());
+  const auto governor = RequestGovernor::Open(config, nullptr, clock);
+  CHECK(governor.ok());
   std::vector<std::unique_ptr<grpc::Service>> services;
   services.push_back(MakeGenerationService({.models = models,
                                             .backend = backend,
@@ -122,9 +127,11 @@ void Run(int num_streams, int num_steps) {
                                             .egress = egress,
                                             .workers = workers,
                                             .clock = clock,
+                                            .gate = CallGate(authenticator, clock, nullptr),
                                             .classes = classes,
                                             .delivery = {.message_tokens_max = 1},
-                                            .duration_max = std::chrono::hours(1)}));
+                                            .duration_max = std::chrono::hours(1),
+                                            .governor = **governor}));
   auto server = GrpcServer::Start(
       {.address = *ParseListenAddress("127.0.0.1:0"), .credentials = nullptr}, std::move(services));
   CHECK(server.ok());
