@@ -49,8 +49,8 @@ def evidence(admin, folder, log_key, leaf):
     trust = ("--key", log_key, "--exporter", exporter)
     found = json.loads(admin("audit", "verify", "--bundle", str(one), *trust, "-o", "json").stdout)
     check_equal((found["sound"], found["leaves"]), (True, 2), "a request's bundle")
-    check_equal(sorted(found), ["exporter", "from", "leaves", "made_at", "rids", "shards", "sound",
-                                "tenant", "to"], "members of the answer")
+    check_equal(sorted(found), ["documents", "exporter", "from", "leaves", "made_at", "rids",
+                                "shards", "sound", "tenant", "to"], "members of the answer")
     check("verified: " in admin("audit", "verify", "--bundle", str(bundle), *trust).stdout,
           "a tenant's bundle")
     names = subprocess.run(["tar", "tf", str(bundle)], capture_output=True, text=True, check=True)
