@@ -141,30 +141,39 @@ uint64_t TokensInLog(const std::string& state) {
   return tokens;
 }
 
-TEST(Governor, AnAnswerSaysItsLimitsAndIsChargedWhatItCameTo) {
-  TestDaemon daemon(With({Quota("all/rpm", "rpm", 60), Quota("all/day", "tok_day", 100'000)}));
+TEST(Governor, ARefusalIsOneFrameThatSaysWhichLimitAndWhen) {
+  TestDaemon daemon(With({Quota("all/rpm", "rpm", 1)}));
   const Answer answer = Ask(daemon.generation(), LongRequest(5));
   // A new rate starts spent: the first request waits for its turn.
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(ReasonIn(answer.status), "REQUESTS_PER_MINUTE");
   EXPECT_TRUE(answer.initial.empty());
-  EXPECT_EQ(answer.trailing.at("x-ratelimit-limit-requests"), "60");
+  EXPECT_EQ(answer.trailing.at("x-ratelimit-limit-requests"), "1");
   EXPECT_EQ(answer.trailing.at("x-ratelimit-remaining-requests"), "0");
   const auto retry = DetailOf<google::rpc::RetryInfo>(answer.status);
   ASSERT_TRUE(retry.has_value());
-  EXPECT_LE(retry->retry_delay().seconds(), 1);
+  EXPECT_LE(retry->retry_delay().seconds(), 60);
   EXPECT_TRUE(answer.trailing.contains("grpc-retry-pushback-ms"));
   const auto failure = DetailOf<google::rpc::QuotaFailure>(answer.status);
   ASSERT_TRUE(failure.has_value());
   ASSERT_EQ(failure->violations_size(), 1);
   EXPECT_EQ(failure->violations(0).subject(), "org:local");
   EXPECT_THAT(failure->violations(0).description(), HasSubstr("all/rpm"));
+  daemon.Stop();
+  const auto denied = LeavesOf(daemon.state_folder(), "inference.denied");
+  ASSERT_FALSE(denied.empty());
+  EXPECT_EQ(denied[0]["quota"]["dec"], "denied");
+  EXPECT_EQ(denied[0]["quota"]["hit"][0]["id"], "all/rpm");
+}
+
+TEST(Governor, AnAnswerSaysItsLimitsAndIsChargedWhatItCameTo) {
+  TestDaemon daemon(With({Quota("all/rpm", "rpm", 60'000), Quota("all/day", "tok_day", 100'000)}));
   Answer passed;
   ASSERT_TRUE(Eventually([&] {
     passed = Ask(daemon.generation(), LongRequest(5));
     return passed.status.ok();
   })) << passed.status.error_message();
-  EXPECT_EQ(passed.initial.at("x-ratelimit-limit-requests"), "60");
+  EXPECT_EQ(passed.initial.at("x-ratelimit-limit-requests"), "60000");
   EXPECT_EQ(passed.initial.at("x-ratelimit-limit-tokens"), "100000");
   EXPECT_FALSE(passed.trailing.contains("x-ratelimit-limit-requests"));
   daemon.Stop();
@@ -181,10 +190,6 @@ TEST(Governor, AnAnswerSaysItsLimitsAndIsChargedWhatItCameTo) {
   EXPECT_EQ(quota["res"]["conc"], 1);
   EXPECT_EQ(quota["res"]["kv"], in + 5);
   EXPECT_EQ(completed[0]["settle"]["out"], 5);
-  const auto denied = LeavesOf(daemon.state_folder(), "inference.denied");
-  ASSERT_FALSE(denied.empty());
-  EXPECT_EQ(denied[0]["quota"]["dec"], "denied");
-  EXPECT_EQ(denied[0]["quota"]["hit"][0]["id"], "all/rpm");
   EXPECT_EQ(TokensInLog(daemon.state_folder()), in + 5);
 }
 
