@@ -459,8 +459,7 @@ void QuotaBook::End(QuotaOpen& open, const QuotaAmounts& settled, uint64_t cache
   };
   Settle(open.charges, day, now.mono, actual);
   open.account->usage.End(open.day, open.upper_bound, settled);
-  MutexLock wide_lock(wide_mutex_, MutexLock::Spinning());
-  Settle(open.wide_charges, day_, clock_.Now(), actual);
+  EndWide(open, actual);
   Close(part, open);
 }
 
@@ -472,14 +471,20 @@ void QuotaBook::Undo(QuotaOpen& open) {
   const auto nothing = [](const QuotaCounter::Charge&) { return uint64_t{0}; };
   Settle(open.charges, day, now.mono, nothing);
   open.account->usage.Undo(open.day, open.upper_bound);
-  MutexLock wide_lock(wide_mutex_, MutexLock::Spinning());
-  Settle(open.wide_charges, day_, clock_.Now(), nothing);
+  EndWide(open, nothing);
   Close(part, open);
 }
 
-void QuotaBook::Close(Part& part, QuotaOpen& open) {
+// As short as TakeWide.
+template <typename ActualOf>
+void QuotaBook::EndWide(QuotaOpen& open, const ActualOf& actual) {
+  MutexLock lock(wide_mutex_, MutexLock::Spinning());
+  Settle(open.wide_charges, day_, clock_.Now(), actual);
   --num_open_;
   DropEnded(retired_);
+}
+
+void QuotaBook::Close(Part& part, QuotaOpen& open) {
   DropEnded(part.retired);
   part.open[open.slot] = part.open.back();
   part.open[open.slot]->slot = open.slot;

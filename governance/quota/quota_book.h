@@ -230,7 +230,9 @@ class QuotaBook {
   void AddCounter(QuotaLimit limit, const QuotaNow& now);
   uint64_t UsageCoveredBy(const QuotaLimit& limit) const;
   void Preload(QuotaCounter& counter);
-  void Close(Part& part, QuotaOpen& open) REQUIRES(part.mutex, wide_mutex_);
+  template <typename ActualOf>
+  void EndWide(QuotaOpen& open, const ActualOf& actual) EXCLUDES(wide_mutex_);
+  void Close(Part& part, QuotaOpen& open) REQUIRES(part.mutex);
 
   const std::string org_;
   const Clock& clock_;

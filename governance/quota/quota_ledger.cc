@@ -82,25 +82,46 @@ void QuotaReservation::Cancel() {
 
 QuotaLedger::QuotaLedger(const QuotaLedgerOptions& options) : options_(options) {}
 
-QuotaLedger::~QuotaLedger() { CHECK(num_open() == 0); }
+QuotaLedger::~QuotaLedger() {
+  CHECK(num_open() == 0);
+  for (Stripe& stripe : stripes_) {
+    for (Shelf* shelf = stripe.first; shelf != nullptr;) {
+      delete std::exchange(shelf, shelf->next);
+    }
+  }
+}
+
+QuotaBook* QuotaLedger::FindBook(const Stripe& stripe, const std::string& org) {
+  for (const Shelf* shelf = stripe.first.load(std::memory_order_acquire); shelf != nullptr;
+       shelf = shelf->next) {
+    if (shelf->book->org() == org) {
+      return shelf->book.get();
+    }
+  }
+  return nullptr;
+}
 
 QuotaBook& QuotaLedger::BookOf(const std::string& org) {
   Stripe& stripe = stripes_[std::hash<std::string>{}(org) % kStripes];
-  MutexLock lock(stripe.mutex);
-  std::unique_ptr<QuotaBook>& book = stripe.books[org];
-  if (book == nullptr) {
-    book = std::make_unique<QuotaBook>(org, *options_.clock, options_.book);
-    book->RaiseDay(day_);
+  if (QuotaBook* const book = FindBook(stripe, org)) {
+    return *book;
   }
-  return *book;
+  MutexLock lock(stripe.mutex);
+  if (QuotaBook* const book = FindBook(stripe, org)) {
+    return *book;
+  }
+  auto book = std::make_unique<QuotaBook>(org, *options_.clock, options_.book);
+  book->RaiseDay(day_);
+  auto* const shelf = new Shelf{.book = std::move(book), .next = stripe.first};
+  stripe.first.store(shelf, std::memory_order_release);
+  return *shelf->book;
 }
 
 std::vector<QuotaBook*> QuotaLedger::Books() const {
   std::vector<QuotaBook*> books;
   for (const Stripe& stripe : stripes_) {
-    MutexLock lock(stripe.mutex);
-    for (const auto& [org, book] : stripe.books) {
-      books.push_back(book.get());
+    for (const Shelf* shelf = stripe.first; shelf != nullptr; shelf = shelf->next) {
+      books.push_back(shelf->book.get());
     }
   }
   return books;

@@ -17,7 +17,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/clock.h"
@@ -134,13 +133,18 @@ class QuotaLedger {
 
  private:
   friend class QuotaReservation;
+  // The books of some orgs. Once made, a book stays: who looks for one waits for nobody.
+  struct Shelf {
+    std::unique_ptr<QuotaBook> book;
+    Shelf* next = nullptr;
+  };
   static constexpr size_t kStripes = 64;
-  struct alignas(64) Stripe {
-    mutable Mutex mutex;
-    // Once made, a book stays.
-    std::unordered_map<std::string, std::unique_ptr<QuotaBook>> books GUARDED_BY(mutex);
+  struct Stripe {
+    Mutex mutex;  // of who adds a book
+    std::atomic<Shelf*> first{nullptr};
   };
 
+  static QuotaBook* FindBook(const Stripe& stripe, const std::string& org);
   QuotaBook& BookOf(const std::string& org);
   std::vector<QuotaBook*> Books() const;
   uint64_t Lease(QuotaReservation& reservation, uint64_t tokens);

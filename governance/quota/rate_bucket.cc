@@ -1,6 +1,8 @@
 #include "governance/quota/rate_bucket.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -34,8 +36,10 @@ void RateBucket::Advance(TimePoint now) {
   const Backlog drained = static_cast<Backlog>(rate_.per_minute) * (now - now_).count();
   backlog_ = std::max<Backlog>(0, backlog_ - drained);
   now_ = now;
-  if (!open_.empty()) {
-    open_.back().least = std::min(open_.back().least, backlog_);
+  if (!runs_.empty() && last_least_ > backlog_) {
+    runs_.back().rise -= last_least_ - backlog_;
+    last_least_ = backlog_;
+    (void)MergeWhileNoRise(runs_.end() - 1);
   }
 }
 
@@ -65,30 +69,63 @@ std::optional<Duration> RateBucket::UntilFits(uint64_t cost,
 
 RateBucket::Ticket RateBucket::Take(uint64_t cost) {
   backlog_ += cost * kMinuteNs;
-  open_.push_back({.ticket = next_ticket_, .least = backlog_});
+  if (runs_.empty() || backlog_ > last_least_) {
+    runs_.push_back({.first = next_ticket_, .num_open = 0, .rise = backlog_ - last_least_});
+    last_least_ = backlog_;
+  }
+  ++runs_.back().num_open;
+  ++num_open_;
   return next_ticket_++;
 }
 
+// With `unused` less at the charge, the backlog at any time since would have been lower by that, or
+// by the least that it was until then, if that is less. So is every later least; and no earlier one
+// is above this one's.
 void RateBucket::Settle(Ticket ticket, uint64_t unused) {
-  const auto charge =
-      std::lower_bound(open_.begin(), open_.end(), ticket, [](const Open& open, Ticket value) {
-        return open.ticket < value;
+  auto run =
+      std::upper_bound(runs_.begin(), runs_.end(), ticket, [](Ticket value, const Run& each) {
+        return value < each.first;
       });
-  CHECK(charge != open_.end() && charge->ticket == ticket);
-  // With `unused` less at the charge, the backlog at any time since would have been lower by that,
-  // or by the least that it was until then, if that is less. The same holds for each `least`.
-  const Backlog back = unused * kMinuteNs;
-  Backlog least = charge->least;
-  for (auto open = charge; open != open_.end() && least > 0 && back > 0; ++open) {
-    least = std::min(least, open->least);
-    open->least -= std::min(back, least);
+  CHECK(run != runs_.begin() && ticket < next_ticket_);
+  --run;
+  const Backlog back = std::min<Backlog>(unused * kMinuteNs, LeastOf(run));
+  run->rise -= back;
+  last_least_ -= back;
+  backlog_ -= back;
+  run = MergeWhileNoRise(run);
+  CHECK(run->num_open > 0);
+  --num_open_;
+  if (--run->num_open > 0) {
+    return;
   }
-  backlog_ -= std::min(back, std::min(least, backlog_));
-  if (charge != open_.begin()) {
-    auto previous = std::prev(charge);
-    previous->least = std::min(previous->least, charge->least);
+  if (const auto next = std::next(run); next != runs_.end()) {
+    next->rise += run->rise;
+  } else {
+    last_least_ -= run->rise;
   }
-  open_.erase(charge);
+  runs_.erase(run);
+}
+
+// The sum of the rises up to it, from the nearer end.
+RateBucket::Backlog RateBucket::LeastOf(Runs::const_iterator run) const {
+  const auto add = [](Backlog sum, const Run& each) { return sum + each.rise; };
+  const auto next = std::next(run);
+  if (next - runs_.begin() <= runs_.end() - next) {
+    return std::accumulate(runs_.begin(), next, Backlog{0}, add);
+  }
+  return last_least_ - std::accumulate(next, runs_.end(), Backlog{0}, add);
+}
+
+// Into one run with those before it that it is not above any more. Returns the run.
+RateBucket::Runs::iterator RateBucket::MergeWhileNoRise(Runs::iterator run) {
+  auto first = run;
+  while (run->rise <= 0 && first != runs_.begin()) {
+    --first;
+    run->first = first->first;
+    run->num_open += first->num_open;
+    run->rise += first->rise;
+  }
+  return runs_.erase(first, run);
 }
 
 uint64_t RateBucket::remaining() const {

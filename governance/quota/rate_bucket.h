@@ -10,13 +10,17 @@
 // bucket ran empty since, that part would have drained anyway, and giving it back would let more
 // through than the promise allows. What comes back is min(r, least backlog since the charge). See
 // docs/design/0005-quotas.md for the proof.
+//
+// That least is never lower for a later charge, and neighbours soon share it: a drain below several
+// makes them one. So charges are kept as runs with the same least, by their differences: giving
+// back lowers all later leasts by changing one.
 // Source: ITU-T I.371 (GCRA); Lindley's recursion for the backlog.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 
+#include "absl/container/inlined_vector.h"
 #include "base/clock.h"
 
 namespace inferd {
@@ -50,29 +54,36 @@ class RateBucket {
   using Ticket = uint64_t;
   // Charges, whether it fits or not.
   Ticket Take(uint64_t cost);
-  // Ends an open charge and takes `unused` of it back. Linear in the charges opened after it.
+  // Ends an open charge and takes `unused` of it back.
   void Settle(Ticket ticket, uint64_t unused);
 
   // Whole units that fit now.
   uint64_t remaining() const;
   // Until all of the burst fits again.
   Duration UntilEmpty() const;
-  size_t num_open() const { return open_.size(); }
+  size_t num_open() const { return num_open_; }
 
  private:
   // Units times nanoseconds of a minute: drains by rate_.per_minute in each nanosecond.
   using Backlog = __int128;
-  // An open charge, and the least backlog between it (included) and the next open one, or now.
-  struct Open {
-    Ticket ticket = 0;
-    Backlog least = 0;
+  // Open charges with the same least backlog since they were taken, themselves included.
+  struct Run {
+    Ticket first = 0;  // up to the next run's
+    size_t num_open = 0;
+    Backlog rise = 0;  // of the least, from the run before: above 0 but for the first
   };
+  using Runs = absl::InlinedVector<Run, 1>;  // by ticket; usually one
+
+  Backlog LeastOf(Runs::const_iterator run) const;
+  Runs::iterator MergeWhileNoRise(Runs::iterator run);
 
   BucketRate rate_;
   TimePoint now_;
   Backlog backlog_;
   Ticket next_ticket_ = 0;
-  std::deque<Open> open_;  // by ticket
+  Runs runs_;
+  Backlog last_least_ = 0;  // of the last run: all rises together
+  size_t num_open_ = 0;
 };
 
 }  // namespace inferd
