@@ -1,0 +1,72 @@
+// What a model's bytes are: every file of its folder, cut and hashed as the OpenSSF Model Signing
+// specification v1.0 asks, and the root digest that names the model.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/status.h"
+
+namespace inferd {
+
+// How a folder becomes a list of resources (the specification, "serialization").
+struct ModelSerialization {
+  enum class Method : uint8_t { kFiles, kShards };
+  Method method = Method::kShards;
+  uint64_t shard_bytes = 1'000'000'000;  // of kShards
+  // Relative to the folder; of a folder, all below it. The signed file list says these are ignored.
+  std::vector<std::string> ignore_paths{};
+  friend bool operator==(const ModelSerialization&, const ModelSerialization&) = default;
+};
+
+// A file, or a part of one. kFiles: name "a/b"; kShards: "a/b:start:end", the end excluded.
+struct ModelResource {
+  std::string name;
+  Digest digest;
+  friend bool operator==(const ModelResource&, const ModelResource&) = default;
+};
+
+struct ModelFile {
+  std::string path;  // relative to the folder, parts joined by '/'
+  uint64_t bytes = 0;
+  friend bool operator==(const ModelFile&, const ModelFile&) = default;
+};
+
+// The root binds contents alone, neither names nor sizes: whoever compares models compares
+// everything here. With the default serialisation `root` is the model's digest.
+struct ModelContents {
+  std::vector<ModelFile> files{};          // ordered by the parts of their paths
+  std::vector<ModelResource> resources{};  // in the same order; an empty file has no shard
+  Digest root{};                           // SHA-256 over the resources' raw digests in their order
+  friend bool operator==(const ModelContents&, const ModelContents&) = default;
+};
+
+struct ModelHashOptions {
+  ModelSerialization serialization{};
+  int threads = 2;  // at least 1; each hashes one resource at a time
+  // Called from the hashing threads with bytes hashed so far, and bytes in all. May be empty.
+  std::function<void(uint64_t done, uint64_t total)> progress{};
+
+  static constexpr size_t kFilesMax = 65'536;
+  static constexpr size_t kDepthMax = 16;
+};
+
+// Hashes what lies in `folder`, or `folder` itself if it is a file: then a model of one file with
+// that name. `.git`, `.gitattributes`, `.github` and `.gitignore` at the top are ignored, as the
+// specification's own tool does. kInvalidArgument for a symbolic link, a device, a path that is not
+// UTF-8 or has a ':' with kShards; kResourceExhausted beyond the limits; kUnavailable if a file
+// changed its size meanwhile.
+StatusOr<ModelContents> HashModelFiles(const std::string& folder, const ModelHashOptions& options);
+
+// SHA-256 over the digests in their order.
+Digest RootDigest(const std::vector<ModelResource>& resources);
+
+// The first difference between what a model was approved as and what it is, for people: "x.gguf is
+// another file", "extra file y". "" if there is none.
+std::string DescribeDifference(const ModelContents& expected, const ModelContents& actual);
+
+}  // namespace inferd
