@@ -29,6 +29,7 @@ struct Parsed {
   AuditCommand audit;
   QueueCommand queue;
   IdentityCommand identity;
+  ModelTrustCommand model_trust;
   PolicyCommand policy;
   QuotaCommand quota;
   bool no_headers = false;
@@ -185,6 +186,7 @@ void AddModel(CLI::App& app, Parsed& parsed) {
       "get", Describe("Shows one served model.", {"inferctl model get smollm2 -o json"}));
   get->add_option("model", parsed.model_get.model, "name, name:version or digest")->required();
   AddModelAdminCommands(*model, parsed.queue);
+  AddModelTrustCommands(*model, parsed.model_trust);
 }
 
 void AddText(CLI::App& app, Parsed& parsed) {
@@ -393,6 +395,9 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
     }
     if (verb == "load" || verb == "unload") {
       return parsed.queue;
+    }
+    if (verb == "digest" || verb == "verify" || verb == "sign") {
+      return parsed.model_trust;
     }
     return verb == "list" ? Command(ModelListCommand{}) : Command(parsed.model_get);
   }

@@ -14,6 +14,7 @@
 #include "client/exit_code.h"
 #include "client/generation_client.h"
 #include "client/identity_commands.h"
+#include "client/model_trust_commands.h"
 #include "client/policy_command_line.h"
 #include "client/queue_commands.h"
 #include "client/quota_command_line.h"
@@ -137,6 +138,7 @@ using Command = std::variant<GenerateCommand,
                              IdentityCommand,
                              PolicyCommand,
                              QuotaCommand,
+                             ModelTrustCommand,
                              VersionCommand,
                              CompletionCommand>;
 

@@ -37,6 +37,7 @@ ExitCode RunQuota(const CommonOptions& common, const QuotaCommand& command, Term
 // What asks a daemon.
 ExitCode RunPolicyAdmin(const CommonOptions& common, const PolicyCommand& command, Terminal&);
 ExitCode RunPolicy(const CommonOptions& common, const PolicyCommand& command, Terminal&);
+ExitCode RunModelTrust(const CommonOptions& common, const ModelTrustCommand& command, Terminal&);
 ExitCode RunCertDev(const CertDevCommand& command, Terminal&);
 // A key pair of who exports evidence or witnesses: the secret in a new file of mode 0600, the
 // public key on standard output.

@@ -20,6 +20,9 @@ struct Runner {
   ExitCode operator()(const StatusCommand&) const { return RunStatus(common, terminal); }
   ExitCode operator()(const BenchCommand& c) const { return RunBench(common, c, terminal); }
   ExitCode operator()(const AuditCommand& c) const { return RunAudit(common, c, terminal); }
+  ExitCode operator()(const ModelTrustCommand& c) const {
+    return RunModelTrust(common, c, terminal);
+  }
   ExitCode operator()(const QueueCommand& c) const { return RunQueue(common, c, terminal); }
   ExitCode operator()(const IdentityCommand& c) const { return RunIdentity(common, c, terminal); }
   ExitCode operator()(const PolicyCommand& c) const { return RunPolicy(common, c, terminal); }

@@ -255,6 +255,25 @@ StatusOr<ModelContents> HashModelFiles(const std::string& folder, const ModelHas
   return contents;
 }
 
+std::string DescribeDifference(const std::vector<ModelResource>& expected,
+                               const std::vector<ModelResource>& actual) {
+  std::map<std::string_view, const Digest*> resources;
+  for (const ModelResource& resource : expected) {
+    resources[resource.name] = &resource.digest;
+  }
+  for (const ModelResource& resource : actual) {
+    const auto found = resources.find(resource.name);
+    if (found == resources.end()) {
+      return "extra " + resource.name;
+    }
+    if (*found->second != resource.digest) {
+      return resource.name + " has other bytes";
+    }
+    resources.erase(found);
+  }
+  return resources.empty() ? "" : std::string(resources.begin()->first) + " is missing";
+}
+
 std::string DescribeDifference(const ModelContents& expected, const ModelContents& actual) {
   std::map<std::string_view, uint64_t> files;
   for (const ModelFile& file : expected.files) {
@@ -273,12 +292,7 @@ std::string DescribeDifference(const ModelContents& expected, const ModelContent
   if (!files.empty()) {
     return absl::StrFormat("%s is missing", std::string(files.begin()->first));
   }
-  for (size_t i = 0; i < actual.resources.size() && i < expected.resources.size(); ++i) {
-    if (expected.resources[i] != actual.resources[i]) {
-      return actual.resources[i].name + " has other bytes";
-    }
-  }
-  return expected == actual ? "" : "the lists of resources differ";
+  return DescribeDifference(expected.resources, actual.resources);
 }
 
 }  // namespace inferd

@@ -68,5 +68,8 @@ Digest RootDigest(const std::vector<ModelResource>& resources);
 // The first difference between what a model was approved as and what it is, for people: "x.gguf is
 // another file", "extra file y". "" if there is none.
 std::string DescribeDifference(const ModelContents& expected, const ModelContents& actual);
+// The same of what was signed and what is there, which know no sizes. Their order does not matter.
+std::string DescribeDifference(const std::vector<ModelResource>& expected,
+                               const std::vector<ModelResource>& actual);
 
 }  // namespace inferd

@@ -126,6 +126,9 @@ TEST_F(ModelFilesTest, DifferencesAreNamed) {
   EXPECT_EQ(DescribeDifference(before, Hash()), "a is missing");
   Write("z", "1");
   EXPECT_EQ(DescribeDifference(before, Hash()), "extra file z");
+  EXPECT_EQ(DescribeDifference(before.resources, Hash().resources), "extra z:0:1");
+  std::filesystem::remove(folder_.path() / "z");
+  EXPECT_EQ(DescribeDifference(before.resources, Hash().resources), "a:0:1 is missing");
 }
 
 }  // namespace
