@@ -64,7 +64,7 @@ ExitCode RunDigest(const CommonOptions& common,
   }
   if (common.output == OutputFormat::kJson) {
     auto files = nlohmann::ordered_json::array();
-    for (const ModelFile& file : contents->files) {
+    for (const ModelFileSize& file : contents->files) {
       files.push_back({{"path", file.path}, {"bytes", file.bytes}});
     }
     terminal.out << nlohmann::ordered_json(

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "daemon/config_schema.h"
 #include "daemon/scheduling.h"
-#include "governance/model_digest.h"
+#include "governance/registry/model_files.h"
 #include "model/model_file.h"
 
 namespace inferd {
@@ -30,21 +30,16 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
   const TimePoint start = SystemClock().Now();
   ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file,
                    ModelFile::Open(entry.path, {.context_tokens_max = entry.context_tokens_max}));
-  std::atomic<uint64_t> hashed{0};
-  const uint64_t total = file->size_bytes();
-  const auto on_hashed = [&](std::span<const std::byte> range) {
-    const uint64_t before = hashed.fetch_add(range.size());
-    const uint64_t percent = (before + range.size()) * 100 / total;
-    if (percent != before * 100 / total) {
+  std::atomic<uint64_t> shown{0};
+  ModelHashOptions options;
+  options.progress = [&](uint64_t done, uint64_t total) {
+    const uint64_t percent = done * 100 / total;
+    if (shown.exchange(percent) != percent) {
       progress(absl::StrFormat("loading %s: %d %% verified", entry.name, percent));
     }
-    // Read once, for the digest; the device reads the weights again and keeps its own copy.
-    TensorView view;
-    view.data = range;
-    file->Release(view);
   };
-  const Digest digest = ModelDigest(
-      file->files(), {.shard_bytes = kModelShardBytes, .threads = 2, .hashed = on_hashed});
+  ASSIGN_OR_RETURN(const ModelContents contents, HashModelFiles(entry.path, options));
+  const Digest& digest = contents.root;
   progress(absl::StrFormat("loading %s: packing weights", entry.name));
   ASSIGN_OR_RETURN(
       std::shared_ptr<const ResidentModel> model,

@@ -19,14 +19,11 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kActorBytesMax = 256;
-constexpr uint64_t kChangeBytesMax = 4096;
 constexpr uint64_t kDocumentBytesMax = (2 << 20) + 256;
-constexpr std::string_view kSuffix = ".json";
 
 std::string HistoryFolder(const std::string& folder) { return folder + "/history"; }
 std::string SetsFolder(const std::string& folder) { return folder + "/sets"; }
 std::string SetFile(const Digest& set) { return set.Hex() + ".policies"; }
-std::string ChangeFile(uint64_t number) { return absl::StrFormat("%08d%s", number, kSuffix); }
 
 int64_t Micros(WallTime time) {
   return std::chrono::floor<std::chrono::microseconds>(time).time_since_epoch().count();
@@ -114,40 +111,27 @@ StatusOr<std::unique_ptr<PolicyStore>> PolicyStore::Open(Parts parts) {
   FileSystem& files = store->parts_.files;
   const std::string& folder = store->parts_.folder;
   RETURN_IF_ERROR(CreateFoldersDurably(files, SetsFolder(folder)));
-  RETURN_IF_ERROR(CreateFoldersDurably(files, HistoryFolder(folder)));
-  ASSIGN_OR_RETURN(store->lock_, files.Lock(folder + "/lock"));
   MutexLock lock(store->mutex_);
   RETURN_IF_ERROR(store->ReadHistory());
   return store;
 }
 
 Status PolicyStore::ReadHistory() {
-  const std::string folder = HistoryFolder(parts_.folder);
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, parts_.files.List(folder));
   std::optional<Digest> active;
-  for (const std::string& name : names) {
-    if (!std::string_view(name).ends_with(kSuffix)) {
-      continue;  // a crash left it behind
+  const auto apply = [&](uint64_t number, std::string_view bytes)
+                         NO_THREAD_SAFETY_ANALYSIS -> Status {
+    ASSIGN_OR_RETURN(const PolicyChange change, Decode(bytes));
+    if (change.number != number) {
+      return ErrorF(StatusCode::kDataLoss, "it says that it is change %d", change.number);
     }
-    const std::string path = folder + '/' + name;
-    const uint64_t number = history_.size() + 1;
-    if (name != ChangeFile(number)) {
-      return ErrorF(StatusCode::kDataLoss,
-                    "%s: change %d of the history should come here; restore the folder from a copy",
-                    path,
-                    number);
+    if (change.step == PolicyStep::kActivated) {
+      active = change.set;
     }
-    ASSIGN_OR_RETURN(const std::string bytes, parts_.files.Read(path, kChangeBytesMax));
-    auto change = Decode(bytes);
-    if (!change.ok() || change->number != number) {
-      return ErrorF(
-          StatusCode::kDataLoss, "%s: not as it was written; restore the folder from a copy", path);
-    }
-    if (change->step == PolicyStep::kActivated) {
-      active = change->set;
-    }
-    Apply(*change);
-  }
+    Apply(change);
+    return OkStatus();
+  };
+  ASSIGN_OR_RETURN(changes_,
+                   ChangeHistory::Open(parts_.files, HistoryFolder(parts_.folder), apply));
   if (active) {
     ASSIGN_OR_RETURN(active_, ReadSet(parts_.files, parts_.folder, *active));
   }
@@ -168,17 +152,7 @@ void PolicyStore::Apply(const PolicyChange& change) {
 }
 
 Status PolicyStore::CheckUsable(std::string_view actor) const {
-  if (unusable_) {
-    return ErrorF(StatusCode::kUnavailable,
-                  "%s: a change could not be written; restart, which reads what is there",
-                  parts_.folder);
-  }
-  if (history_.size() >= kHistoryMax) {
-    return ErrorF(StatusCode::kResourceExhausted,
-                  "%s: the history has %d changes and takes no more",
-                  parts_.folder,
-                  kHistoryMax);
-  }
+  RETURN_IF_ERROR(changes_->CheckUsable());
   if (actor.empty() || actor.size() > kActorBytesMax || !IsValidUtf8(actor)) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "an actor has a name of 1 to %d bytes of UTF-8",
@@ -189,22 +163,15 @@ Status PolicyStore::CheckUsable(std::string_view actor) const {
 
 // The leaf, then the files, then memory.
 StatusOr<PolicyChange> PolicyStore::Take(PolicyChange change, PolicySet::Pointer set) {
-  change.number = history_.size() + 1;
+  change.number = changes_->next();
   change.at = WallTime(std::chrono::microseconds(Micros(parts_.clock.WallNow())));
   RETURN_IF_ERROR(parts_.record(change));
-  Status written = OkStatus();
   if (!lives_.contains(change.set)) {
-    written = WriteFileDurably(
-        parts_.files, SetsFolder(parts_.folder), SetFile(change.set), set->document());
+    // A set without a change is a file that nobody reads; it is written again.
+    RETURN_IF_ERROR(WriteFileDurably(
+        parts_.files, SetsFolder(parts_.folder), SetFile(change.set), set->document()));
   }
-  if (written.ok()) {
-    written = WriteFileDurably(
-        parts_.files, HistoryFolder(parts_.folder), ChangeFile(change.number), Encode(change));
-  }
-  if (!written.ok()) {
-    unusable_ = true;
-    return written;
-  }
+  RETURN_IF_ERROR(changes_->Append(Encode(change)));
   Apply(change);
   if (change.step == PolicyStep::kActivated) {
     active_ = std::move(set);

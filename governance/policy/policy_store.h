@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/change_history.h"
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/file_system.h"
@@ -72,8 +73,6 @@ class PolicyStore {
   StatusOr<PolicySet::Pointer> Find(const Digest& set) const;
   std::vector<PolicyChange> history() const EXCLUDES(mutex_);
 
-  static constexpr uint64_t kHistoryMax = 100'000;
-
  private:
   struct Life {
     std::string proposed_by;
@@ -89,13 +88,11 @@ class PolicyStore {
   void Apply(const PolicyChange& change) REQUIRES(mutex_);
 
   const Parts parts_;
-  std::unique_ptr<FileLock> lock_;  // constant after Open
   mutable Mutex mutex_;
+  std::unique_ptr<ChangeHistory> changes_ GUARDED_BY(mutex_);
   std::vector<PolicyChange> history_ GUARDED_BY(mutex_);
   std::map<Digest, Life> lives_ GUARDED_BY(mutex_);
   PolicySet::Pointer active_ GUARDED_BY(mutex_);
-  // What is on disk is unknown since a write failed; only another Open can tell.
-  bool unusable_ GUARDED_BY(mutex_) = false;
 };
 
 // A file that the machine's owner wrote: owned by root or by this process's user, and writable by

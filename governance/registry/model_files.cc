@@ -1,15 +1,20 @@
 #include "governance/registry/model_files.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "base/check.h"
-#include "base/file.h"
 #include "base/file_system.h"
 #include "base/sha256.h"
 #include "base/utf8.h"
@@ -19,8 +24,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Bytes between two calls of `progress`.
-constexpr size_t kChunkBytes = 8 << 20;
+// Bytes between two calls of `progress`; a buffer of as much for each thread stays in the cache.
+constexpr size_t kChunkBytes = 1 << 20;
 constexpr std::array<std::string_view, 4> kIgnoredAlways = {
     ".git", ".gitattributes", ".github", ".gitignore"};
 
@@ -76,8 +81,8 @@ class FolderWalk {
     return OkStatus();
   }
 
-  std::vector<ModelFile> Take() {
-    std::sort(files_.begin(), files_.end(), [](const ModelFile& a, const ModelFile& b) {
+  std::vector<ModelFileSize> Take() {
+    std::sort(files_.begin(), files_.end(), [](const ModelFileSize& a, const ModelFileSize& b) {
       return PathLess(a.path, b.path);
     });
     return std::move(files_);
@@ -114,7 +119,7 @@ class FolderWalk {
 
   const fs::path root_;
   const ModelSerialization& serialization_;
-  std::vector<ModelFile> files_;
+  std::vector<ModelFileSize> files_;
 };
 
 // A part of a file that becomes one resource.
@@ -123,7 +128,7 @@ struct Part {
   uint64_t start, end;
 };
 
-std::vector<Part> Cut(const std::vector<ModelFile>& files,
+std::vector<Part> Cut(const std::vector<ModelFileSize>& files,
                       const ModelSerialization& serialization) {
   std::vector<Part> parts;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -142,9 +147,11 @@ std::vector<Part> Cut(const std::vector<ModelFile>& files,
 
 class Hasher {
  public:
-  Hasher(std::string root, const std::vector<ModelFile>& files, const ModelHashOptions& options)
-      : root_(std::move(root)), files_(files), options_(options) {
-    for (const ModelFile& file : files) {
+  Hasher(const std::vector<ModelFileSize>& files,
+         const ModelRead& read,
+         const ModelHashOptions& options)
+      : files_(files), read_(read), options_(options) {
+    for (const ModelFileSize& file : files) {
       total_ += file.bytes;
     }
   }
@@ -177,26 +184,17 @@ class Hasher {
 
  private:
   StatusOr<ModelResource> HashPart(const Part& part) {
-    const ModelFile& file = files_[part.file];
+    const ModelFileSize& file = files_[part.file];
     ModelResource resource;
     resource.name = options_.serialization.method == ModelSerialization::Method::kFiles
                         ? file.path
                         : absl::StrFormat("%s:%d:%d", file.path, part.start, part.end);
-    if (file.bytes == 0) {  // cannot be mapped
-      resource.digest = Sha256Of("");
-      return resource;
-    }
-    const std::string path = root_ + '/' + file.path;
-    ASSIGN_OR_RETURN(const MappedFile mapped, MappedFile::Open(path));
-    if (mapped.bytes().size() != file.bytes) {
-      return ErrorF(StatusCode::kUnavailable, "%s: changed while it was read; try again", path);
-    }
     Sha256 hash;
     for (uint64_t at = part.start; at < part.end;) {
       const size_t size = std::min<uint64_t>(kChunkBytes, part.end - at);
-      const auto chunk = mapped.bytes().subspan(at, size);
+      ASSIGN_OR_RETURN(const std::span<const std::byte> chunk, read_(part.file, at, size));
+      CHECK(chunk.size() == size);
       hash.Update(chunk);
-      mapped.Release(chunk);
       at += size;
       const uint64_t done = done_ += size;
       if (options_.progress) {
@@ -207,14 +205,57 @@ class Hasher {
     return resource;
   }
 
-  const std::string root_;
-  const std::vector<ModelFile>& files_;
+  const std::vector<ModelFileSize>& files_;
+  const ModelRead& read_;
   const ModelHashOptions& options_;
   uint64_t total_ = 0;
   std::atomic<uint64_t> done_{0};
   std::atomic<bool> failed_{false};
   std::mutex mutex_;
   Status status_ = OkStatus();
+};
+
+// Reads a model's files into a buffer of each thread: what is hashed is what was read, whatever
+// happens to the files meanwhile.
+class FolderReader {
+ public:
+  explicit FolderReader(const ModelFileList& list) : list_(list) {}
+
+  StatusOr<std::span<const std::byte>> Read(size_t index, uint64_t at, size_t size) {
+    const ModelFileSize& file = list_.files[index];
+    const std::string path = list_.root + '/' + file.path;
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) {
+      return ErrorF(StatusCode::kUnavailable, "%s: cannot open: %s", path, std::strerror(errno));
+    }
+    thread_local std::vector<std::byte> buffer;
+    buffer.resize(size);
+    struct stat info = {};
+    Status status = OkStatus();
+    size_t done = 0;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) ||
+        static_cast<uint64_t>(info.st_size) != file.bytes) {
+      status = ErrorF(StatusCode::kUnavailable, "%s: changed while it was read; try again", path);
+    }
+    while (status.ok() && done < size) {
+      const ssize_t count =
+          pread(fd, buffer.data() + done, size - done, static_cast<off_t>(at + done));
+      if (count > 0) {
+        done += static_cast<size_t>(count);
+      } else if (count == 0 || errno != EINTR) {
+        status = ErrorF(StatusCode::kUnavailable,
+                        "%s: %s",
+                        path,
+                        count == 0 ? "became shorter while it was read" : std::strerror(errno));
+      }
+    }
+    close(fd);
+    RETURN_IF_ERROR(status);
+    return std::span<const std::byte>(buffer);
+  }
+
+ private:
+  const ModelFileList& list_;
 };
 
 }  // namespace
@@ -227,32 +268,49 @@ Digest RootDigest(const std::vector<ModelResource>& resources) {
   return root.Finish();
 }
 
-StatusOr<ModelContents> HashModelFiles(const std::string& folder, const ModelHashOptions& options) {
-  CHECK(options.threads > 0 && options.serialization.shard_bytes > 0);
-  std::string root = folder;
-  while (root.size() > 1 && root.ends_with('/')) {
-    root.pop_back();
+StatusOr<ModelFileList> ListModelFiles(const std::string& folder,
+                                       const ModelSerialization& serialization) {
+  ModelFileList list;
+  list.root = folder;
+  while (list.root.size() > 1 && list.root.ends_with('/')) {
+    list.root.pop_back();
   }
-  ModelContents contents;
   std::error_code error;
-  const fs::file_status status = fs::status(root, error);
+  const fs::file_status status = fs::status(list.root, error);
   if (fs::is_regular_file(status)) {
-    contents.files = {{fs::path(root).filename().string(), fs::file_size(root, error)}};
-    root = ParentOf(root);
+    list.files = {{fs::path(list.root).filename().string(), fs::file_size(list.root, error)}};
+    list.root = ParentOf(list.root);
   } else if (fs::is_directory(status)) {
-    FolderWalk walk(root, options.serialization);
+    FolderWalk walk(list.root, serialization);
     RETURN_IF_ERROR(walk.Visit("", 0));
-    contents.files = walk.Take();
+    list.files = walk.Take();
   } else {
-    return ErrorF(StatusCode::kNotFound, "%s: no file and no folder", root);
+    return ErrorF(StatusCode::kNotFound, "%s: no file and no folder", list.root);
   }
   if (error) {
-    return ErrorF(StatusCode::kUnavailable, "%s: %s", root, error.message());
+    return ErrorF(StatusCode::kUnavailable, "%s: %s", list.root, error.message());
   }
-  Hasher hasher(root, contents.files, options);
+  return list;
+}
+
+StatusOr<ModelContents> HashModel(std::vector<ModelFileSize> files,
+                                  const ModelRead& read,
+                                  const ModelHashOptions& options) {
+  CHECK(options.threads > 0 && options.serialization.shard_bytes > 0);
+  ModelContents contents{.files = std::move(files)};
+  Hasher hasher(contents.files, read, options);
   ASSIGN_OR_RETURN(contents.resources, hasher.Run(Cut(contents.files, options.serialization)));
   contents.root = RootDigest(contents.resources);
   return contents;
+}
+
+StatusOr<ModelContents> HashModelFiles(const std::string& folder, const ModelHashOptions& options) {
+  ASSIGN_OR_RETURN(const ModelFileList list, ListModelFiles(folder, options.serialization));
+  FolderReader reader(list);
+  const auto read = [&](size_t file, uint64_t at, size_t size) {
+    return reader.Read(file, at, size);
+  };
+  return HashModel(list.files, read, options);
 }
 
 std::string DescribeDifference(const std::vector<ModelResource>& expected,
@@ -276,10 +334,10 @@ std::string DescribeDifference(const std::vector<ModelResource>& expected,
 
 std::string DescribeDifference(const ModelContents& expected, const ModelContents& actual) {
   std::map<std::string_view, uint64_t> files;
-  for (const ModelFile& file : expected.files) {
+  for (const ModelFileSize& file : expected.files) {
     files[file.path] = file.bytes;
   }
-  for (const ModelFile& file : actual.files) {
+  for (const ModelFileSize& file : actual.files) {
     const auto found = files.find(file.path);
     if (found == files.end()) {
       return "extra file " + file.path;

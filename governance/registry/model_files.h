@@ -2,8 +2,10 @@
 // specification v1.0 asks, and the root digest that names the model.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,16 +32,16 @@ struct ModelResource {
   friend bool operator==(const ModelResource&, const ModelResource&) = default;
 };
 
-struct ModelFile {
+struct ModelFileSize {
   std::string path;  // relative to the folder, parts joined by '/'
   uint64_t bytes = 0;
-  friend bool operator==(const ModelFile&, const ModelFile&) = default;
+  friend bool operator==(const ModelFileSize&, const ModelFileSize&) = default;
 };
 
 // The root binds contents alone, neither names nor sizes: whoever compares models compares
 // everything here. With the default serialisation `root` is the model's digest.
 struct ModelContents {
-  std::vector<ModelFile> files{};          // ordered by the parts of their paths
+  std::vector<ModelFileSize> files{};      // ordered by the parts of their paths
   std::vector<ModelResource> resources{};  // in the same order; an empty file has no shard
   Digest root{};                           // SHA-256 over the resources' raw digests in their order
   friend bool operator==(const ModelContents&, const ModelContents&) = default;
@@ -55,11 +57,30 @@ struct ModelHashOptions {
   static constexpr size_t kDepthMax = 16;
 };
 
-// Hashes what lies in `folder`, or `folder` itself if it is a file: then a model of one file with
-// that name. `.git`, `.gitattributes`, `.github` and `.gitignore` at the top are ignored, as the
-// specification's own tool does. kInvalidArgument for a symbolic link, a device, a path that is not
-// UTF-8 or has a ':' with kShards; kResourceExhausted beyond the limits; kUnavailable if a file
-// changed its size meanwhile.
+// The files of `folder`, or `folder` itself if it is a file: then a model of one file with that
+// name, below its parent. `.git`, `.gitattributes`, `.github` and `.gitignore` at the top are
+// ignored, as the specification's own tool does.
+struct ModelFileList {
+  std::string root;  // of the paths
+  std::vector<ModelFileSize> files;
+};
+// kInvalidArgument for a symbolic link, a device, a path that is not UTF-8 or has a ':' with
+// kShards; kResourceExhausted beyond the limits.
+StatusOr<ModelFileList> ListModelFiles(const std::string& folder,
+                                       const ModelSerialization& serialization);
+
+// Gives bytes [at, at + size) of a file; they stay as they are until the same thread asks again.
+// Each byte of each file is asked for exactly once, from several threads at a time.
+using ModelRead =
+    std::function<StatusOr<std::span<const std::byte>>(size_t file, uint64_t at, size_t size)>;
+
+// Hashes files, ordered by the parts of their paths, as `read` gives them. Fails as `read` does.
+StatusOr<ModelContents> HashModel(std::vector<ModelFileSize> files,
+                                  const ModelRead& read,
+                                  const ModelHashOptions& options);
+
+// Hashes what ListModelFiles names, reading each byte once. kUnavailable if a file changed its size
+// meanwhile.
 StatusOr<ModelContents> HashModelFiles(const std::string& folder, const ModelHashOptions& options);
 
 // SHA-256 over the digests in their order.

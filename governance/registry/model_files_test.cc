@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 
@@ -40,8 +42,32 @@ TEST_F(ModelFilesTest, ShardsAreNamedAndOrderedAsTheSpecificationSays) {
                                                {"a-b:0:1", Sha256Of("x")}};
   EXPECT_EQ(contents.resources, expected);
   EXPECT_EQ(contents.root, RootDigest(expected));
-  const std::vector<ModelFile> files = {{"a/b", 5}, {"a-b", 1}, {"empty", 0}};
+  const std::vector<ModelFileSize> files = {{"a/b", 5}, {"a-b", 1}, {"empty", 0}};
   EXPECT_EQ(contents.files, files);
+}
+
+// Values of the PyPI package model-signing 1.1.1 (`use_shard_serialization`).
+TEST(HashModel, EqualsTheSpecificationsImplementation) {
+  std::vector<std::byte> file;
+  for (uint32_t i = 0; i < 120; ++i) {
+    file.push_back(static_cast<std::byte>(i * i * 31 + i * 7));
+  }
+  std::vector<std::atomic<int>> asked(file.size());
+  const ModelRead read = [&](size_t, uint64_t at, size_t size) {
+    for (uint64_t i = at; i < at + size; ++i) {
+      ++asked[i];
+    }
+    return StatusOr<std::span<const std::byte>>(std::span<const std::byte>(file).subspan(at, size));
+  };
+  const auto root = [&](uint64_t shard_bytes, int threads) {
+    const ModelHashOptions options{.serialization = {.shard_bytes = shard_bytes},
+                                   .threads = threads};
+    return HashModel({{"f", file.size()}}, read, options).value().root.Hex();
+  };
+  EXPECT_EQ(root(10, 2), "8f46c486db0eae50e4204675d25c7a4db63bf88be3f3fde968f47b431d2ac405");
+  EXPECT_EQ(root(32, 2), "86cb1e278dea4794b06a4e695920d3226c14ce7c204642a9036e02e51c3707e3");
+  EXPECT_EQ(root(1000, 64), "d205a0ca2182e205c19f5c72f6262296fa7775b420049678843f242602bba403");
+  EXPECT_TRUE(std::all_of(asked.begin(), asked.end(), [](const auto& n) { return n == 3; }));
 }
 
 TEST_F(ModelFilesTest, WholeFilesIncludeEmptyOnes) {
@@ -91,7 +117,7 @@ TEST_F(ModelFilesTest, ThreadsChangeNothingAndProgressEndsAtAll) {
   const ModelContents one = Hash({.shard_bytes = 100});
   std::atomic<uint64_t> most{0};
   uint64_t all = 0;
-  for (const ModelFile& file : one.files) {
+  for (const ModelFileSize& file : one.files) {
     all += file.bytes;
   }
   ModelHashOptions options{.serialization = {.shard_bytes = 100}, .threads = 8};

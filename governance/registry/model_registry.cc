@@ -63,7 +63,7 @@ Status CheckServes(const ModelVersion& version) {
 
 Digest FilesDigest(const ModelContents& contents) {
   Sha256 hash;
-  for (const ModelFile& file : contents.files) {
+  for (const ModelFileSize& file : contents.files) {
     AddField(hash, "file");
     AddField(hash, file.path);
     AddField(hash, std::to_string(file.bytes));

@@ -6,8 +6,7 @@
 #include <filesystem>
 #include <string>
 
-#include "base/file.h"
-#include "governance/model_digest.h"
+#include "governance/registry/model_files.h"
 
 namespace inferd {
 namespace {
@@ -21,9 +20,9 @@ TEST(ModelDigest, OfTheDemoModel) {
   if (!std::filesystem::exists(path)) {
     GTEST_SKIP() << "no " << path << "; tools/get_model.py smollm2 fetches it";
   }
-  auto file = MappedFile::Open(path);
-  ASSERT_TRUE(file.ok()) << file.status();
-  EXPECT_EQ(OneFileModelDigest(file->bytes(), {}).Hex(),
+  const auto contents = HashModelFiles(path, {});
+  ASSERT_TRUE(contents.ok()) << contents.status();
+  EXPECT_EQ(contents->root.Hex(),
             "16399c58348341f1727030d1fc312a7fb25819f69fcbb6d15fd0687f698a49c4");
 }
 
