@@ -75,35 +75,6 @@ Status ApplyOverride(const std::string& text, YAML::Node& root) {
   }
 }
 
-// The node at a key as the reader names it ("a.b[1].c"), or the last on the way that is there.
-YAML::Node NodeAt(const YAML::Node& root, std::string_view key) {
-  YAML::Node node;
-  node.reset(root);
-  while (!key.empty()) {
-    const size_t end = std::min(key.find_first_of(".[", 1), key.size());
-    const size_t begin = key.front() == '.' ? 1 : 0;
-    YAML::Node child(YAML::NodeType::Undefined);
-    if (key.front() == '[') {
-      const auto index = ParseInteger(key.substr(1, key.find(']') - 1));
-      if (index.ok() && node.IsSequence() && static_cast<size_t>(*index) < node.size()) {
-        child.reset(node[static_cast<size_t>(*index)]);
-      }
-    } else if (node.IsMap()) {
-      const YAML::Node& readable = node;  // operator[] of one that is not const adds the key
-      const YAML::Node found = readable[std::string(key.substr(begin, end - begin))];
-      if (found.IsDefined()) {
-        child.reset(found);
-      }
-    }
-    if (!child.IsDefined()) {
-      break;
-    }
-    node.reset(child);
-    key.remove_prefix(end);
-  }
-  return node;
-}
-
 // What hosts may reach us how.
 void CheckListener(const Config& config, YamlReader& reader, const YAML::Node& root) {
   const Config::DataListener::Tls& tls = config.data.tls;
@@ -140,7 +111,8 @@ void CheckListener(const Config& config, YamlReader& reader, const YAML::Node& r
 
 void CheckWhole(const Config& config, YamlReader& reader, const YAML::Node& root) {
   CheckListener(config, reader, root);
-  for (const auto& faults : {CheckScheduling(config), CheckAudit(config)}) {
+  for (const auto& faults :
+       {CheckScheduling(config), CheckAudit(config), CheckQuotas(config.quotas)}) {
     for (const ConfigFault& fault : faults) {
       reader.ErrorAt(reader.Where(NodeAt(root, fault.key), fault.key), fault.key, fault.what);
     }

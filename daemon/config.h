@@ -20,6 +20,8 @@ inline constexpr int64_t kAdministratorsMax = 256;
 inline constexpr int64_t kServiceClassesMax = 16;
 inline constexpr int64_t kPublicPrefixesMax = 64;
 inline constexpr int64_t kQuotasMax = 10'000;
+inline constexpr int64_t kTenantQuotasMax = 1'000;    // of one tenant's file
+inline constexpr size_t kQuotasInForceMax = 100'000;  // of the configuration and all files
 
 // A model to serve.
 struct ModelEntry {
@@ -80,6 +82,7 @@ struct QuotaEntry {
   int64_t burst = 0;
   std::string mode = "enforce";
   bool cached_free = false;
+  friend bool operator==(const QuotaEntry&, const QuotaEntry&) = default;
 };
 
 // Every field's meaning, unit, default and bounds stand in config_schema.cc, which reads, prints

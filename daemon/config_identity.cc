@@ -80,6 +80,13 @@ std::vector<ConfigFault> CheckAudit(const Config& config) {
                        config.audit.tenants.end(),
                        [mode](const TenantAudit& tenant) { return tenant.mode == mode; });
   };
+  std::set<std::string_view> names;
+  for (size_t i = 0; i < config.audit.tenants.size(); ++i) {
+    if (const std::string& name = config.audit.tenants[i].name; !names.insert(name).second) {
+      faults.push_back({absl::StrFormat("audit.tenants[%d].name", i),
+                        absl::StrFormat("\"%s\" stands twice", name)});
+    }
+  }
   if (uses("guarded") && config.audit.spill_directory.empty()) {
     faults.push_back(
         {"audit.spill_directory", "is needed for mode guarded: records go there meanwhile"});

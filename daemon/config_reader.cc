@@ -295,4 +295,32 @@ void YamlReader::ReportStrangers() {
   }
 }
 
+YAML::Node NodeAt(const YAML::Node& root, std::string_view key) {
+  YAML::Node node;
+  node.reset(root);
+  while (!key.empty()) {
+    const size_t end = std::min(key.find_first_of(".[", 1), key.size());
+    const size_t begin = key.front() == '.' ? 1 : 0;
+    YAML::Node child(YAML::NodeType::Undefined);
+    if (key.front() == '[') {
+      const auto index = ParseInteger(key.substr(1, key.find(']') - 1));
+      if (index.ok() && node.IsSequence() && static_cast<size_t>(*index) < node.size()) {
+        child.reset(node[static_cast<size_t>(*index)]);
+      }
+    } else if (node.IsMap()) {
+      const YAML::Node& readable = node;  // operator[] of one that is not const adds the key
+      const YAML::Node found = readable[std::string(key.substr(begin, end - begin))];
+      if (found.IsDefined()) {
+        child.reset(found);
+      }
+    }
+    if (!child.IsDefined()) {
+      break;
+    }
+    node.reset(child);
+    key.remove_prefix(end);
+  }
+  return node;
+}
+
 }  // namespace inferd

@@ -17,6 +17,9 @@ namespace inferd {
 // "a" and "b" to "a.b"; an empty path is left out.
 std::string JoinPath(const std::string& path, std::string_view key);
 
+// The node at a key as the reader names it ("a.b[1].c"), or the last on the way that is there.
+YAML::Node NodeAt(const YAML::Node& root, std::string_view key);
+
 // One thread; `file` and `overrides` outlive it.
 class YamlReader final : public FieldVisitor {
  public:
@@ -55,6 +58,7 @@ class YamlReader final : public FieldVisitor {
 
   // After the visit: reports what nobody asked for.
   void Finish() { Leave(); }
+  bool has_errors() const { return !errors_.empty(); }
   std::vector<std::string> TakeErrors() { return std::move(errors_); }
   std::map<std::string, std::string> TakeOrigins() { return std::move(origins_); }
 

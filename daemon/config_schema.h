@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "daemon/config.h"
+#include "governance/quota/quota_limit.h"
 
 namespace inferd {
 
@@ -73,6 +74,8 @@ void VisitGovernance(FieldVisitor& visitor, Config& config);
 void VisitIdentity(FieldVisitor& visitor, Config& config);
 // One tenant, in the map that is open.
 void VisitTenant(FieldVisitor& visitor, TenantEntry& tenant);
+// The quotas of a tenant's file: without org and tenant, which the file says.
+void VisitTenantQuotas(FieldVisitor& visitor, std::vector<QuotaEntry>& quotas);
 
 // What is wrong with values that are each well-formed: a key ("scheduler.tenants[1].class") and
 // why.
@@ -82,6 +85,11 @@ struct ConfigFault {
 };
 std::vector<ConfigFault> CheckScheduling(const Config& config);
 std::vector<ConfigFault> CheckAudit(const Config& config);
+// Of entries whose fields the reader took.
+std::vector<ConfigFault> CheckQuotas(const std::vector<QuotaEntry>& quotas);
+
+// The limit that an entry is. Its metric and mode are names that the schema has.
+QuotaLimit ToQuotaLimit(const QuotaEntry& entry);
 
 // Shared checks of values.
 Status CheckNotEmpty(std::string_view text);

@@ -143,21 +143,35 @@ struct Daemon::Parts {
     if (keys != nullptr) {
       identity->UseKeysOf(*keys);
     }
-    IdentityState::Record record;
+    IdentityState::Hooks hooks;
+    hooks.tls = tls.get();
     if (audit != nullptr) {
-      record = [this](const ActorFacts& actor, const IdentityChange& change) {
+      hooks.record = [this](const ActorFacts& actor, const IdentityChange& change) {
         return audit->RecordAct(LeafType::kTenantChanged, actor, DetailOf(change));
       };
     }
-    identity->set_hooks(std::move(record), [this](const Config& before, const Config& after) {
-      RETURN_IF_ERROR(ChangeTenants(before, after, engine));
-      classes.Replace(after);
-      if (audit != nullptr) {
-        audit->join().set_tenants(AuditRulesOf(after));
-      }
-      return OkStatus();
-    });
+    hooks.apply = [this](const Config& before, const Config& after) {
+      return ApplyTenants(before, after);
+    };
+    identity->set_hooks(std::move(hooks));
     return identity->RecordStart();
+  }
+
+  Status ApplyTenants(const Config& before, const Config& after) {
+    Status status = ChangeTenants(before, after, engine);
+    if (status.ok()) {
+      status = governor->Reconfigure(after);
+    }
+    if (!status.ok()) {
+      // What was known before is known still, so this does not fail.
+      ChangeTenants(after, before, engine).IgnoreError();
+      return status;
+    }
+    classes.Replace(after);
+    if (audit != nullptr) {
+      audit->join().set_tenants(AuditRulesOf(after));
+    }
+    return OkStatus();
   }
 
   UsageServiceParts UsageParts(const CallGate& gate) {
@@ -260,6 +274,13 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
                                        std::move(audit),
                                        std::move(keys),
                                        *std::move(identity));
+  if (!config.data.tls.certificate.empty()) {
+    const Config::DataListener::Tls& tls = config.data.tls;
+    ASSIGN_OR_RETURN(parts->tls,
+                     TlsCredentials::Start({tls.certificate, tls.key, tls.client_ca},
+                                           SystemClock(),
+                                           tls.require_client_certificate));
+  }
   RETURN_IF_ERROR(parts->StartIdentity());
   if (parts->audit != nullptr) {
     parts->audit->join().set_deliver(
@@ -291,13 +312,6 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
                                              .registry = parts->registry,
                                              .workers = parts->workers,
                                              .gate = parts->Gate()}));
-  if (!config.data.tls.certificate.empty()) {
-    const Config::DataListener::Tls& tls = config.data.tls;
-    ASSIGN_OR_RETURN(parts->tls,
-                     TlsCredentials::Start({tls.certificate, tls.key, tls.client_ca},
-                                           SystemClock(),
-                                           tls.require_client_certificate));
-  }
   ASSIGN_OR_RETURN(
       parts->server,
       GrpcServer::Start(ToServerOptions(config, address, parts->tls), std::move(services)));
@@ -335,7 +349,6 @@ void Daemon::Tick() {
 }
 
 Status Daemon::Reload() {
-  ReloadTls();
   const auto change =
       parts_->identity->Reload({.kind = "service", .id = "inferd", .authn = "none"});
   if (!change.ok()) {

@@ -3,10 +3,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/config_schema.h"
+#include "daemon/identity_diff.h"
 
 namespace inferd {
 namespace {
@@ -41,48 +43,6 @@ std::array<int64_t, 4> LookAtRevocations(const Config& config) {
   return stamps;
 }
 
-const TenantEntry* FindEntry(const std::vector<TenantEntry>& entries, const std::string& name) {
-  const auto found = std::find_if(
-      entries.begin(), entries.end(), [&](const TenantEntry& e) { return e.name == name; });
-  return found == entries.end() ? nullptr : &*found;
-}
-
-std::string AuditText(const Config& config, const std::string& name) {
-  for (const TenantAudit& entry : config.audit.tenants) {
-    if (entry.name == name) {
-      return entry.mode + "/" + entry.level;
-    }
-  }
-  return "as everyone's";
-}
-
-// What of shares and records is other than before, of tenants that stay.
-void DiffTenants(const Config& before,
-                 const Config& after,
-                 const TenantDirectory& tenants,
-                 std::vector<std::string>& lines) {
-  for (const TenantRecord& tenant : tenants.tenants()) {
-    const std::string& name = tenant.id.value();
-    const TenantEntry* const old = FindEntry(before.scheduler.tenants, name);
-    const TenantEntry* const now = FindEntry(after.scheduler.tenants, name);
-    if (old == nullptr || now == nullptr) {
-      continue;  // it came with the file
-    }
-    if (old->weight != now->weight) {
-      lines.push_back(absl::StrFormat("~ %s: weight %d -> %d", name, old->weight, now->weight));
-    }
-    TenantEntry same_weight = *old;
-    same_weight.weight = now->weight;
-    if (same_weight != *now) {
-      lines.push_back(absl::StrFormat("~ %s: class or limits", name));
-    }
-    if (AuditText(before, name) != AuditText(after, name)) {
-      lines.push_back(absl::StrFormat(
-          "~ %s: audit %s -> %s", name, AuditText(before, name), AuditText(after, name)));
-    }
-  }
-}
-
 // The memory plan of the models that are loaded rests on these.
 Status CheckGuarantees(const Config& before, const Config& after) {
   const auto total = [](const Config& config) {
@@ -102,11 +62,34 @@ Status CheckGuarantees(const Config& before, const Config& after) {
   return OkStatus();
 }
 
+Status CheckClass(const Config& config, const TenantFile& file) {
+  const std::string& name = file.scheduling.service_class;
+  const auto& classes = config.scheduler.classes;
+  const bool known =
+      name.empty() ||
+      std::any_of(classes.begin(), classes.end(), [&](const auto& c) { return c.name == name; });
+  return known ? OkStatus()
+               : ErrorF(StatusCode::kInvalidArgument,
+                        "%s: error: class: \"%s\" is not the name of one of scheduler.classes",
+                        file.path,
+                        name);
+}
+
 Status CheckEffective(const Config& config) {
-  for (const auto& faults : {CheckScheduling(config), CheckAudit(config)}) {
+  for (const auto& faults :
+       {CheckScheduling(config), CheckAudit(config), CheckQuotas(config.quotas)}) {
     if (!faults.empty()) {
-      return ErrorF(StatusCode::kInvalidArgument, "%s: %s", faults[0].key, faults[0].what);
+      return ErrorF(StatusCode::kInvalidArgument,
+                    "configuration and tenant files together: %s: %s",
+                    faults[0].key,
+                    faults[0].what);
     }
+  }
+  if (config.quotas.size() > kQuotasInForceMax) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "configuration and tenant files together: %d quotas; at most %d are taken",
+                  config.quotas.size(),
+                  kQuotasInForceMax);
   }
   return OkStatus();
 }
@@ -135,11 +118,13 @@ StatusOr<IdentityState::Loaded> IdentityState::Load(const Config& config) {
   loaded.digest = files.digest;
   std::vector<TenantRecord> records;
   for (TenantFile& file : files.files) {
+    RETURN_IF_ERROR(CheckClass(config, file));
     records.push_back(std::move(file.record));
     loaded.effective.scheduler.tenants.push_back(std::move(file.scheduling));
     if (file.audit.has_value()) {
       loaded.effective.audit.tenants.push_back(*std::move(file.audit));
     }
+    std::move(file.quotas.begin(), file.quotas.end(), std::back_inserter(loaded.effective.quotas));
   }
   ASSIGN_OR_RETURN(known.tenants, TenantDirectory::Build(std::move(records)));
   RETURN_IF_ERROR(CheckEffective(loaded.effective));
@@ -162,21 +147,33 @@ Config IdentityState::effective() const {
   return current_.effective;
 }
 
-void IdentityState::set_hooks(Record record, Apply apply) {
-  record_ = std::move(record);
-  apply_ = std::move(apply);
-}
+void IdentityState::set_hooks(Hooks hooks) { hooks_ = std::move(hooks); }
 
 Status IdentityState::RecordStart() {
   MutexLock lock(mutex_);
   const TenantDirectory& tenants = current_.identities->tenants;
-  if (!record_ || current_.identities->single_tenant) {
+  if (!hooks_.record || current_.identities->single_tenant) {
     return OkStatus();
   }
-  return record_({.kind = "service", .id = "inferd", .authn = "none"},
-                 {.diff = tenants.DiffFrom(TenantDirectory()),
-                  .num_tenants = tenants.tenants().size(),
-                  .digest = current_.digest});
+  return hooks_.record(
+      {.kind = "service", .id = "inferd", .authn = "none"},
+      {.diff = DiffIdentity({config_, TenantDirectory()}, {current_.effective, tenants}),
+       .num_tenants = tenants.tenants().size(),
+       .digest = current_.digest});
+}
+
+IdentityChange IdentityState::ChangeTo(const Loaded& loaded) const {
+  const Identities& before = *current_.identities;
+  const Identities& after = *loaded.identities;
+  IdentityChange change{
+      .diff = DiffIdentity({current_.effective, before.tenants}, {loaded.effective, after.tenants}),
+      .num_tenants = after.tenants.tenants().size(),
+      .digest = loaded.digest};
+  if (before.revocations != after.revocations) {
+    change.diff.push_back(absl::StrFormat(
+        "~ revocations: %d -> %d", before.revocations.size(), after.revocations.size()));
+  }
+  return change;
 }
 
 StatusOr<IdentityChange> IdentityState::Reload(const ActorFacts& actor) {
@@ -185,16 +182,20 @@ StatusOr<IdentityChange> IdentityState::Reload(const ActorFacts& actor) {
   ASSIGN_OR_RETURN(Loaded loaded, Load(config_));
   RETURN_IF_ERROR(CheckGuarantees(current_.effective, loaded.effective));
   loaded.identities->keys = current_.identities->keys;
-  const TenantDirectory& tenants = loaded.identities->tenants;
-  IdentityChange change{.diff = tenants.DiffFrom(current_.identities->tenants),
-                        .num_tenants = tenants.tenants().size(),
-                        .digest = loaded.digest};
-  DiffTenants(current_.effective, loaded.effective, tenants, change.diff);
-  if (record_) {
-    RETURN_IF_ERROR(Annotate(record_(actor, change), "the change could not be recorded"));
+  IdentityChange change = ChangeTo(loaded);
+  std::optional<TlsCredentials::Next> tls;
+  if (hooks_.tls != nullptr) {
+    ASSIGN_OR_RETURN(tls, hooks_.tls->ReadNext());
+    change.diff.insert(change.diff.end(), tls->diff.begin(), tls->diff.end());
   }
-  if (apply_) {
-    RETURN_IF_ERROR(apply_(current_.effective, loaded.effective));
+  if (hooks_.record) {
+    RETURN_IF_ERROR(Annotate(hooks_.record(actor, change), "the change could not be recorded"));
+  }
+  if (hooks_.apply) {
+    RETURN_IF_ERROR(hooks_.apply(current_.effective, loaded.effective));
+  }
+  if (tls.has_value()) {
+    hooks_.tls->Use(*std::move(tls));
   }
   for (const std::string& line : change.diff) {
     Log(LogLevel::kInfo, "tenants changed", {{"actor", actor.id}, {"change", line}});

@@ -1,8 +1,9 @@
 // IdentityState: who may call this daemon, as the tenant files, the configuration and the lists of
 // revocations say now; and what a reload changes.
 //
-// A reload takes effect as a whole or not at all: everything is read and checked, the change gets
-// its leaf, then it is applied, and calls in progress go on as they began.
+// A reload takes effect as a whole or not at all: tenant files with their quotas, revocations and
+// the listener's certificates are read and checked, the change gets its leaf, then it is applied,
+// and calls in progress go on as they began.
 #pragma once
 
 #include <array>
@@ -18,6 +19,7 @@
 #include "daemon/authenticator.h"
 #include "daemon/config.h"
 #include "daemon/tenant_files.h"
+#include "daemon/tls_credentials.h"
 #include "governance/audit/leaf.h"
 #include "governance/identity/api_key_store.h"
 
@@ -35,9 +37,14 @@ class IdentityState {
  public:
   // Writes the leaf of a change, and waits for it.
   using Record = std::function<Status(const ActorFacts& actor, const IdentityChange& change)>;
-  // Tells engine and audit of tenants' shares and records. `config` is the daemon's with the
-  // tenants of the files in it.
+  // Tells engine, quotas and audit of tenants' shares, limits and records; all of it or nothing.
+  // `config` is the daemon's with the tenants of the files in it.
   using Apply = std::function<Status(const Config& before, const Config& config)>;
+  struct Hooks {
+    Record record;                  // may be empty: there is no audit log
+    Apply apply;                    // may be empty
+    TlsCredentials* tls = nullptr;  // absent: no TLS; outlives the reloads
+  };
 
   // Reads everything. Errors as ReadTenantFiles, TenantDirectory::Build, Revocations.
   static StatusOr<std::unique_ptr<IdentityState>> Open(const Config& config);
@@ -47,10 +54,10 @@ class IdentityState {
   Config effective() const EXCLUDES(mutex_);
 
   // Set once, before the first reload.
-  void set_hooks(Record record, Apply apply);
+  void set_hooks(Hooks hooks);
   // Records what was read at the start.
   Status RecordStart();
-  // Reads tenant files and revocations again.
+  // Reads tenant files, revocations and TLS files again.
   StatusOr<IdentityChange> Reload(const ActorFacts& actor) EXCLUDES(mutex_);
   // The same for revocations alone, if their files changed; call it about once a second. False if
   // they did not.
@@ -67,11 +74,11 @@ class IdentityState {
   };
   explicit IdentityState(const Config& config, Loaded loaded);
   static StatusOr<Loaded> Load(const Config& config);
+  IdentityChange ChangeTo(const Loaded& loaded) const REQUIRES(mutex_);
 
   const Config config_;  // without the files
   Authenticator authenticator_;
-  Record record_;
-  Apply apply_;
+  Hooks hooks_;
   mutable Mutex mutex_;  // one reload at a time
   Loaded current_ GUARDED_BY(mutex_);
   std::array<int64_t, 4> stamps_ GUARDED_BY(mutex_){};  // of the revocations' files

@@ -7,6 +7,7 @@
 
 #include "base/file_system.h"
 #include "daemon/audit_state.h"
+#include "daemon/config_schema.h"
 #include "daemon/error_map.h"
 #include "governance/quota_leaf.h"
 
@@ -17,19 +18,9 @@ constexpr uint64_t kPolicyFileBytesMax = 1 << 20;
 
 std::vector<QuotaLimit> LimitsOf(const Config& config) {
   std::vector<QuotaLimit> limits;
+  limits.reserve(config.quotas.size());
   for (const QuotaEntry& entry : config.quotas) {
-    limits.push_back({.id = entry.id,
-                      .scope = {.org = entry.org,
-                                .tenant = entry.tenant,
-                                .project = entry.project,
-                                .key = entry.key,
-                                .model = entry.model},
-                      // The schema takes no other names.
-                      .metric = QuotaMetricFromName(entry.metric).value(),
-                      .limit = static_cast<uint64_t>(entry.limit),
-                      .burst = static_cast<uint64_t>(entry.burst),
-                      .mode = QuotaModeFromName(entry.mode).value(),
-                      .cached_free = entry.cached_free});
+    limits.push_back(ToQuotaLimit(entry));
   }
   return limits;
 }
@@ -184,6 +175,10 @@ Status RequestGovernor::OpenQuotas(const Config& config, AuditState* audit) {
                                          }},
                                     LimitsOf(config)));
   return quotas_.Start(used, limits_->limits());
+}
+
+Status RequestGovernor::Reconfigure(const Config& config) {
+  return limits_->Reconfigure(LimitsOf(config));
 }
 
 StatusOr<PolicyAnswer> RequestGovernor::MayUse(const CallScope& scope,

@@ -31,6 +31,10 @@ class RequestGovernor {
                                                          AuditState* audit,
                                                          const Clock& clock);
 
+  // The limits of a configuration that was read again; those that administrators set stay over
+  // them. All or nothing.
+  Status Reconfigure(const Config& config);
+
   // May the scope's caller do `action` with the model? POLICY_DENIED.
   StatusOr<PolicyAnswer> MayUse(const CallScope& scope,
                                 std::string_view action,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "base/file.h"
 #include "base/sha256.h"
@@ -60,6 +61,21 @@ void VisitTenantFile(FieldVisitor& v, TenantFile& file, TenantAudit& audit) {
     v.Leave();
   }
   v.EndList();
+  VisitTenantQuotas(v, file.quotas);
+}
+
+// What the fields say together, unless one of them is wrong by itself.
+void CheckTenantQuotas(TenantFile& file, const YAML::Node& root, YamlReader& reader) {
+  for (QuotaEntry& quota : file.quotas) {
+    quota.org = file.record.organisation;
+    quota.tenant = file.scheduling.name;
+  }
+  if (reader.has_errors()) {
+    return;
+  }
+  for (const ConfigFault& fault : CheckQuotas(file.quotas)) {
+    reader.ErrorAt(reader.Where(NodeAt(root, fault.key), fault.key), fault.key, fault.what);
+  }
 }
 
 // Whoever writes these files decides who is who.
@@ -97,6 +113,24 @@ StatusOr<std::vector<std::string>> ListFiles(const std::string& directory) {
   return names;
 }
 
+// What is one file's alone: tenants and ids of quotas.
+void CheckAcross(const std::vector<TenantFile>& files, std::vector<std::string>& errors) {
+  std::map<std::string, const TenantFile*> owners;
+  const auto check = [&](const std::string& what, const TenantFile& file) {
+    const auto [owner, fresh] = owners.emplace(what, &file);
+    if (!fresh && owner->second != &file) {
+      errors.push_back(
+          absl::StrFormat("%s: error: %s stands in %s too", file.path, what, owner->second->path));
+    }
+  };
+  for (const TenantFile& file : files) {
+    check("tenant " + file.scheduling.name, file);
+    for (const QuotaEntry& quota : file.quotas) {
+      check("quota " + quota.id, file);
+    }
+  }
+}
+
 Status ManyErrors(const std::vector<std::string>& errors) {
   std::string text;
   for (size_t i = 0; i < errors.size() && i < kErrorsShown; ++i) {
@@ -124,14 +158,16 @@ TenantFileResult ParseTenantFile(std::string_view text, const std::string& file_
     const std::map<std::string, std::string> no_overrides;
     YamlReader reader(root, file_name, no_overrides);
     TenantFile& file = result.file;
+    file.path = file_name;
     TenantAudit audit;
     VisitTenantFile(reader, file, audit);
     reader.Finish();
-    result.errors = reader.TakeErrors();
     file.record.id = TenantId(file.scheduling.name);
     if (file.record.organisation.empty()) {
       file.record.organisation = file.scheduling.name;
     }
+    CheckTenantQuotas(file, root, reader);
+    result.errors = reader.TakeErrors();
     if (root.IsMap() && std::as_const(root)["audit"].IsDefined()) {
       audit.name = file.scheduling.name;
       file.audit = audit;
@@ -166,6 +202,9 @@ StatusOr<TenantFiles> ReadTenantFiles(const std::string& directory) {
     TenantFileResult result = ParseTenantFile(text, path);
     errors.insert(errors.end(), result.errors.begin(), result.errors.end());
     all.files.push_back(std::move(result.file));
+  }
+  if (errors.empty()) {
+    CheckAcross(all.files, errors);
   }
   if (!errors.empty()) {
     return ManyErrors(errors);

@@ -1,5 +1,5 @@
 // Tenant files: a YAML file for each tenant, in one folder: who its callers are, its share of the
-// device, how its calls are recorded. docs/identity.md is the operator's page.
+// device, what it may use, how its calls are recorded. docs/identity.md is the operator's page.
 #pragma once
 
 #include <optional>
@@ -20,9 +20,11 @@ inline constexpr int64_t kTenantPrincipalsMax = 10'000;
 
 // A plain value.
 struct TenantFile {
+  std::string path;
   TenantRecord record;
   TenantEntry scheduling;            // of the same name
   std::optional<TenantAudit> audit;  // absent: as everyone's
+  std::vector<QuotaEntry> quotas;    // of its organisation and itself
 };
 
 // Of one file's text; `errors` is empty or says everything that is wrong, with its place.

@@ -27,15 +27,33 @@ StatusOr<std::shared_ptr<TlsCredentials>> TlsCredentials::Start(TlsPaths paths,
   return credentials;
 }
 
-Status TlsCredentials::Reload() {
+StatusOr<TlsCredentials::Next> TlsCredentials::ReadNext() const {
+  Next next;
   // Looked at before they are read: a change in between is seen the next time.
-  const Stamps stamps = LookAtFiles();
-  StatusOr<TlsMaterial> material = ReadTlsMaterial(paths_, clock_.WallNow());
+  next.stamps = LookAtFiles();
+  ASSIGN_OR_RETURN(next.material, ReadTlsMaterial(paths_, clock_.WallNow()));
   MutexLock lock(mutex_);
-  stamps_ = stamps;
-  RETURN_IF_ERROR(material);
-  material_ = *std::move(material);
+  const auto compare = [&](std::string TlsMaterial::* part, const char* what) {
+    if (next.material.*part != material_.*part) {
+      next.diff.push_back(std::string("~ tls: ") + what);
+    }
+  };
+  compare(&TlsMaterial::certificate, "certificate");
+  compare(&TlsMaterial::key, "key");
+  compare(&TlsMaterial::client_ca, "authorities of callers");
+  return next;
+}
+
+void TlsCredentials::Use(Next next) {
+  MutexLock lock(mutex_);
+  stamps_ = next.stamps;
+  material_ = std::move(next.material);
   taken_ = false;
+}
+
+Status TlsCredentials::Reload() {
+  ASSIGN_OR_RETURN(Next next, ReadNext());
+  Use(std::move(next));
   return OkStatus();
 }
 
@@ -46,6 +64,7 @@ StatusOr<bool> TlsCredentials::ReloadIfChanged() {
     if (stamps == stamps_) {
       return false;
     }
+    stamps_ = stamps;  // said once of what is of no use
   }
   RETURN_IF_ERROR(Reload());
   return true;

@@ -9,6 +9,7 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -28,13 +29,6 @@ class TlsCredentials final : public grpc::ServerCredentials {
                                                          const Clock& clock,
                                                          bool require_client_certificate = true);
 
-  // Reads them again. On an error what is in use stays.
-  Status Reload() EXCLUDES(mutex_);
-  // The same if one of them changed since it was last read; call it about once a second. False if
-  // none did.
-  StatusOr<bool> ReloadIfChanged() EXCLUDES(mutex_);
-
- private:
   // What a file was when it was read: a change of any of them means a new content.
   struct Stamp {
     int64_t inode = 0, size = 0, modified_ns = 0, changed_ns = 0;
@@ -42,6 +36,22 @@ class TlsCredentials final : public grpc::ServerCredentials {
   };
   using Stamps = std::array<Stamp, 3>;
 
+  // The files as they are now, checked and not in use yet.
+  struct Next {
+    TlsMaterial material;
+    Stamps stamps;
+    std::vector<std::string> diff;  // against what is in use: "~ tls: certificate"
+  };
+  StatusOr<Next> ReadNext() const EXCLUDES(mutex_);
+  void Use(Next next) EXCLUDES(mutex_);
+
+  // Both. On an error what is in use stays.
+  Status Reload() EXCLUDES(mutex_);
+  // The same if one of them changed since it was last read; call it about once a second. False if
+  // none did.
+  StatusOr<bool> ReloadIfChanged() EXCLUDES(mutex_);
+
+ private:
   TlsCredentials(TlsPaths paths, const Clock& clock, bool require_client_certificate);
   Stamps LookAtFiles() const;
   grpc_ssl_server_certificate_config* Take() EXCLUDES(mutex_);

@@ -25,6 +25,7 @@ class Revocations {
   Status AddCrl(std::string_view pem);
 
   bool Has(const PeerCertificate& certificate) const;
+  friend bool operator==(const Revocations&, const Revocations&) = default;
   size_t size() const { return public_keys_.size() + serials_.size() + issued_.size(); }
 
  private:

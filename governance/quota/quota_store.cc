@@ -216,8 +216,12 @@ Status QuotaStore::Change(const QuotaChange& change, ById set) {
 Status QuotaStore::Reconfigure(std::vector<QuotaLimit> configured) {
   ASSIGN_OR_RETURN(ById checked, Checked(std::move(configured)));
   MutexLock lock(mutex_);
+  if (checked == configured_) {
+    return OkStatus();
+  }
+  RETURN_IF_ERROR(parts_.apply(Merged(checked, set_)));
   configured_ = std::move(checked);
-  return parts_.apply(Merged(configured_, set_));
+  return OkStatus();
 }
 
 }  // namespace inferd

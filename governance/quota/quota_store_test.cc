@@ -37,6 +37,9 @@ class QuotaStoreTest : public testing::Test {
              },
          .apply =
              [this](std::vector<QuotaLimit> limits) {
+               if (full_) {
+                 return ErrorF(StatusCode::kResourceExhausted, "too many");
+               }
                applied_ = std::move(limits);
                return OkStatus();
              }},
@@ -48,6 +51,7 @@ class QuotaStoreTest : public testing::Test {
 
   FakeFileSystem files_{1};
   bool fails_ = false;
+  bool full_ = false;
   std::vector<std::string> records_;
   std::vector<QuotaLimit> applied_;
   std::unique_ptr<QuotaStore> store_;
@@ -88,6 +92,19 @@ TEST_F(QuotaStoreTest, RefusesWhatIsNoLimit) {
   EXPECT_FALSE(store_->Reconfigure({Limit("a", 1), Limit("a", 2)}).ok());
   EXPECT_TRUE(store_->Reconfigure({Limit("a", 7)}).ok());
   EXPECT_EQ(applied_, std::vector<QuotaLimit>{Limit("a", 7)});
+}
+
+TEST_F(QuotaStoreTest, AConfigurationThatIsRefusedLeavesTheOneBefore) {
+  EXPECT_TRUE(Open().Set("uid:1", Limit("b", 9)).ok());
+  full_ = true;
+  EXPECT_EQ(store_->Reconfigure({Limit("a", 7)}).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(store_->limits(), (std::vector<QuotaLimit>{Limit("a", 1), Limit("b", 9)}));
+  // What is no change asks nobody.
+  EXPECT_TRUE(store_->Reconfigure({Limit("b", 2), Limit("a", 1)}).ok());
+  full_ = false;
+  // An administrator's limit holds over that of another configuration, too.
+  EXPECT_TRUE(store_->Reconfigure({Limit("a", 7), Limit("b", 8)}).ok());
+  EXPECT_EQ(applied_, (std::vector<QuotaLimit>{Limit("a", 7), Limit("b", 9)}));
 }
 
 TEST_F(QuotaStoreTest, AFileThatIsNotItsOwnStopsTheStart) {

@@ -1,6 +1,5 @@
 // Goal: nobody gets to a handler without being known and allowed, whatever the method; credentials
-// that are no good open nothing; and tenants, keys and revocations change under load without a call
-// that is lost.
+// that are no good open nothing.
 // Method: the whole daemon over real gRPC. Every service that the servers themselves say they have
 // is walked, method by method, so one that somebody adds is called here too. The counts are printed
 // as RESULT lines.
@@ -31,8 +30,7 @@
 #include "inferd/v1/audit.grpc.pb.h"
 #include "inferd/v1/identity.grpc.pb.h"
 #include "inferd/v1/queue.grpc.pb.h"
-#include "tests/integration/test_daemon.h"
-#include "tests/support/temp_folder.h"
+#include "tests/integration/auth_fixture.h"
 
 namespace inferd {
 namespace {
@@ -46,16 +44,6 @@ using ::testing::UnorderedElementsAreArray;
 // Services of gRPC itself that anybody may ask: is it alive, and what is its interface.
 const std::set<std::string> kOpenServices = {"grpc.health.v1.Health",
                                              "grpc.reflection.v1alpha.ServerReflection"};
-
-std::string Content(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-void Write(const std::string& path, const std::string& content) {
-  std::ofstream(path + ".new") << content;
-  fs::rename(path + ".new", path);
-}
 
 // A length-delimited field of a protobuf message, and those of this number in one (no nested tags
 // of other wire types are met here but varints).
@@ -135,125 +123,10 @@ std::vector<std::string> MethodsOf(const std::shared_ptr<grpc::Channel>& channel
   return methods;
 }
 
-grpc::Status Call(const std::shared_ptr<grpc::Channel>& channel,
-                  const std::string& method,
-                  const std::string& authorization = "",
-                  const std::string& request = "") {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
-  if (!authorization.empty()) {
-    context.AddMetadata("authorization", authorization);
-  }
-  const std::string name = "/inferd.v1." + method;
-  const grpc::internal::RpcMethod rpc(name.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
-  const grpc::Slice slice(request);
-  const grpc::ByteBuffer in(&slice, 1);
-  grpc::ByteBuffer out;
-  return grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
-      channel.get(), rpc, &context, in, &out);
-}
-
 bool IsRefusal(const grpc::Status& status) {
   return status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
          status.error_code() == grpc::StatusCode::PERMISSION_DENIED;
 }
-
-std::shared_ptr<grpc::Channel> AdminOf(const TestDaemon& daemon) {
-  return grpc::CreateChannel("unix:" + daemon.state_folder() + "/admin.sock",
-                             grpc::InsecureChannelCredentials());
-}
-
-class AuthTest : public testing::Test {
- protected:
-  static constexpr char kAcme[] = "spiffe://example.org/acme/search";
-  static constexpr char kGlobex[] = "spiffe://example.org/globex";
-  static constexpr char kStranger[] = "spiffe://example.org/stranger";
-
-  AuthTest() {
-    fs::create_directories(tenants());
-    WriteTenant("acme", "spiffe://example.org/acme/*");
-    WriteTenant("globex", kGlobex);
-  }
-  std::string tenants() const { return folder_ / "tenants.d"; }
-  std::string tls() const { return folder_ / "tls"; }
-
-  void WriteTenant(const std::string& name, const std::string& principal, int weight = 1) {
-    Write(tenants() + "/" + name + ".yaml",
-          absl::StrFormat("schema_version: 1\nname: %s\norganisation: example\nweight: %d\n"
-                          "principals:\n  - {name: \"%s\", project: web}\n",
-                          name,
-                          weight,
-                          principal));
-  }
-  void MakeCertificates() {
-    const WallTime now = SystemClock().WallNow();
-    const auto make = [this](const std::string& folder, const std::string& caller, WallTime at) {
-      const auto made =
-          WriteDevCertificates({.directory = folder, .hosts = {}, .callers = {caller}, .now = at});
-      ASSERT_TRUE(made.ok()) << made.status();
-    };
-    make(tls(), kAcme, now);
-    make(tls(), kGlobex, now);
-    make(tls(), kStranger, now);
-    make(tls(), "spiffe://example.org/acme/expired", now - std::chrono::hours(24 * 100));
-    make(tls(), "spiffe://example.org/acme/revoked", now);
-    make(folder_ / "other", "spiffe://example.org/acme/other", now);
-  }
-  // Tenants of files, keys; callers need a credential.
-  void Configure(Config& config) {
-    config.identity.tenants_directory = tenants();
-    config.identity.local_tenant = "";
-    config.admin_address = "unix:" + config.state_directory + "/admin.sock";
-  }
-  void WithTls(Config& config) {
-    Write(folder_ / "revoked.txt", "# none\n");
-    config.identity.revocations = folder_ / "revoked.txt";
-    config.data.tls = {.certificate = tls() + "/server.pem",
-                       .key = tls() + "/server.key",
-                       .client_ca = tls() + "/ca.pem",
-                       .require_client_certificate = false};
-  }
-  // A connection of its own; `name` is that of a caller's files, "" for no certificate.
-  std::shared_ptr<grpc::Channel> Connect(TestDaemon& daemon,
-                                         const std::string& name,
-                                         const std::string& folder = "") {
-    grpc::SslCredentialsOptions options;
-    options.pem_root_certs = Content(tls() + "/ca.pem");
-    if (!name.empty()) {
-      const std::string from = folder.empty() ? tls() : folder;
-      options.pem_cert_chain = Content(from + "/" + name + ".pem");
-      options.pem_private_key = Content(from + "/" + name + ".key");
-    }
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    return grpc::CreateCustomChannel(
-        daemon.daemon().address(), grpc::SslCredentials(options), arguments);
-  }
-  static v1::IssueKeyResponse Issue(TestDaemon& daemon,
-                                    const std::string& tenant,
-                                    const std::vector<std::string>& scopes = {}) {
-    const auto stub = v1::KeyService::NewStub(AdminOf(daemon));
-    v1::IssueKeyRequest request;
-    request.set_tenant(tenant);
-    request.mutable_scopes()->Add(scopes.begin(), scopes.end());
-    v1::IssueKeyResponse response;
-    grpc::ClientContext context;
-    const grpc::Status status = stub->IssueKey(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
-  static void Revoke(TestDaemon& daemon, const std::string& id) {
-    v1::RevokeKeyRequest request;
-    request.set_id(id);
-    v1::RevokeKeyResponse response;
-    grpc::ClientContext context;
-    const auto stub = v1::KeyService::NewStub(AdminOf(daemon));
-    const grpc::Status status = stub->RevokeKey(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-  }
-
-  TempFolder folder_;
-};
 
 TEST_F(AuthTest, EveryRegisteredMethodHasARuleAndRefusesStrangers) {
   TestDaemon daemon([this](Config& config) {
@@ -319,7 +192,7 @@ TEST_F(AuthTest, NoBadCredentialOpensAnyMethod) {
   mutated[mutated.size() - 20] = mutated[mutated.size() - 20] == 'a' ? 'b' : 'a';
   const std::vector<Attempt> attempts = {
       {"no credential", bare, ""},
-      {"an authority that is not ours", Connect(daemon, "other", folder_ / "other"), "", true},
+      {"an authority that is not ours", Connect(daemon, "other", other()), "", true},
       {"an expired certificate", Connect(daemon, "expired"), "", true},
       {"a revoked certificate", Connect(daemon, "revoked"), ""},
       {"a revoked certificate beside a good key", Connect(daemon, "revoked"), key},
@@ -482,112 +355,6 @@ TEST_F(AuthTest, RolesSeparate) {
       EXPECT_EQ(Call(admin, method).error_code(), grpc::StatusCode::PERMISSION_DENIED) << method;
     }
   }
-}
-
-TEST_F(AuthTest, RevocationEndsAConnectionThatStands) {
-  MakeCertificates();
-  TestDaemon daemon([this](Config& config) {
-    Configure(config);
-    WithTls(config);
-  });
-  const auto channel = Connect(daemon, "search");
-  ASSERT_TRUE(Call(channel, "ModelService/ListModels").ok());
-  Write(folder_ / "revoked.txt",
-        "serial " + ReadPeerCertificate(Content(tls() + "/search.pem"))->serial + "\n");
-  daemon.daemon().Tick();
-  EXPECT_EQ(Call(channel, "ModelService/ListModels").error_code(),
-            grpc::StatusCode::UNAUTHENTICATED);
-  // A list of no use is refused; what was revoked stays so.
-  Write(folder_ / "revoked.txt", "nonsense\n");
-  daemon.daemon().Tick();
-  EXPECT_EQ(Call(channel, "ModelService/ListModels").error_code(),
-            grpc::StatusCode::UNAUTHENTICATED);
-}
-
-TEST_F(AuthTest, AReloadIsWholeOrNothing) {
-  TestDaemon daemon([this](Config& config) { Configure(config); });
-  const std::string key = "Bearer " + Issue(daemon, "globex").secret();
-  const auto stub = v1::TenantService::NewStub(AdminOf(daemon));
-  const auto reload = [&](v1::ReloadTenantsResponse* response) {
-    grpc::ClientContext context;
-    return stub->ReloadTenants(&context, {}, response);
-  };
-  WriteTenant("initech", "spiffe://example.org/initech");
-  WriteTenant("acme", "spiffe://example.org/acme/*", 3);
-  v1::ReloadTenantsResponse response;
-  ASSERT_TRUE(reload(&response).ok());
-  EXPECT_THAT(response.changes(), ElementsAre("+ initech", "~ acme: weight 1 -> 3"));
-  EXPECT_EQ(response.num_tenants(), 3);
-  // One bad file, and one that would have gone: all stays.
-  fs::remove(tenants() + "/globex.yaml");
-  Write(tenants() + "/acme.yaml", "schema_version: 1\nname: acme\nwieght: 2\n");
-  const grpc::Status refused = reload(&response);
-  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_THAT(refused.error_message(), HasSubstr("acme.yaml:3:1: error: wieght: unknown key"));
-  EXPECT_TRUE(Call(daemon.channel(), "ModelService/ListModels", key).ok());
-  // Repaired: globex is gone, and its key with it.
-  WriteTenant("acme", "spiffe://example.org/acme/*", 3);
-  ASSERT_TRUE(reload(&response).ok());
-  EXPECT_THAT(response.changes(), ElementsAre("- globex"));
-  EXPECT_EQ(Call(daemon.channel(), "ModelService/ListModels", key).error_code(),
-            grpc::StatusCode::UNAUTHENTICATED);
-}
-
-TEST_F(AuthTest, OthersMayNotWriteTenantFiles) {
-  fs::permissions(tenants() + "/acme.yaml", fs::perms(0666));
-  const auto files = ReadTenantFiles(tenants());
-  EXPECT_EQ(files.status().code(), StatusCode::kFailedPrecondition);
-}
-
-// INFERD_RELOADS: how many of each kind; the figure asks for 1,000.
-TEST_F(AuthTest, ReloadsUnderLoadLoseNoCall) {
-  const char* const wanted = std::getenv("INFERD_RELOADS");
-  int reloads = 10;
-  ASSERT_TRUE(wanted == nullptr || absl::SimpleAtoi(wanted, &reloads));
-  MakeCertificates();
-  TestDaemon daemon([this](Config& config) {
-    Configure(config);
-    WithTls(config);
-  });
-  const std::string key = "Bearer " + Issue(daemon, "globex").secret();
-  std::atomic<bool> stop{false};
-  std::atomic<size_t> calls{0};
-  std::atomic<size_t> dropped{0};
-  const auto load = [&](const std::shared_ptr<grpc::Channel>& channel, const std::string& bearer) {
-    const auto stub = v1::GenerationService::NewStub(channel);
-    while (!stop) {
-      grpc::ClientContext context;
-      if (!bearer.empty()) {
-        context.AddMetadata("authorization", bearer);
-      }
-      const auto reader = stub->GenerateStream(&context, LongRequest(3));
-      v1::GenerateStreamResponse message;
-      while (reader->Read(&message)) {
-      }
-      const grpc::Status status = reader->Finish();
-      EXPECT_TRUE(status.ok()) << status.error_message();
-      dropped += status.ok() ? 0 : 1;
-      ++calls;
-    }
-  };
-  std::thread by_certificate([&] { load(Connect(daemon, "search"), ""); });
-  std::thread by_key([&] { load(Connect(daemon, ""), key); });
-  EXPECT_TRUE(Eventually([&] { return calls > 2; }));
-  for (int i = 0; i < reloads; ++i) {
-    WriteTenant("acme", "spiffe://example.org/acme/*", 1 + i % 5);
-    EXPECT_TRUE(daemon.daemon().Reload().ok());
-    Revoke(daemon, Issue(daemon, "acme").key().id());
-    Write(folder_ / "revoked.txt", absl::StrFormat("serial %x\n", i + 1));
-    const std::string server = Content(tls() + "/server.pem");
-    Write(tls() + "/server.pem", server);  // another file of the same content
-    daemon.daemon().Tick();
-  }
-  const size_t before = calls;
-  EXPECT_TRUE(Eventually([&] { return calls > before + 2; }));
-  stop = true;
-  by_certificate.join();
-  by_key.join();
-  std::printf("RESULT reload.dropped_requests %zu count\n", dropped.load());
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ namespace inferd {
 namespace {
 
 using Json = nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::function<void(Config&)> With(std::vector<QuotaEntry> quotas) {
@@ -274,6 +275,79 @@ TEST(Governor, ABudgetOutlivesTheDaemon) {
   // What the last start read, it wrote down for the next one.
   EXPECT_FALSE(LeavesOf(state.path(), "quota.snapshot").empty());
   EXPECT_EQ(TokensInLog(state.path()), used + used - 40 + 10);
+}
+
+// A folder of tenant files; callers of this host are the tenant `local`.
+class TenantFolder {
+ public:
+  void Write(const std::string& name, const std::string& more) const {
+    std::ofstream(folder_ / (name + ".yaml"))
+        << "schema_version: 1\nname: " << name << "\norganisation: example\n"
+        << more;
+  }
+  std::function<void(Config&)> config() const {
+    return [this](Config& config) {
+      config.audit.mode = "strict";
+      config.identity.tenants_directory = folder_.path().string();
+    };
+  }
+
+ private:
+  TempFolder folder_;
+};
+
+TEST(Governor, QuotasOfTenantFilesAreReadAgain) {
+  const TenantFolder files;
+  files.Write("local", "quotas:\n  - {id: local/day, metric: tok_day, limit: 100}\n");
+  TestDaemon daemon(files.config());
+  const Answer never = Ask(daemon.generation(), LongRequest(200));
+  EXPECT_EQ(ReasonIn(never.status), "REQUEST_EXCEEDS_LIMIT");
+  const auto failure = DetailOf<google::rpc::QuotaFailure>(never.status);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->violations(0).subject(), "org:example/tenant:local");
+
+  files.Write("local", "quotas:\n  - {id: local/day, metric: tok_day, limit: 1000}\n");
+  EXPECT_TRUE(daemon.daemon().Reload().ok());
+  const auto limit = [&daemon]() -> std::string {
+    const Answer answer = Ask(daemon.generation(), LongRequest(20));
+    EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+    const auto found = answer.initial.find("x-ratelimit-limit-tokens");
+    return found == answer.initial.end() ? "none" : found->second;
+  };
+  EXPECT_EQ(limit(), "1000");
+  // What is wrong is named with its place, and everything stays.
+  const auto refused = [&](const std::string& what) {
+    const Status status = daemon.daemon().Reload();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(Message(status)), HasSubstr(what));
+    EXPECT_EQ(limit(), "1000");
+  };
+  files.Write("local", "quotas:\n  - {id: local/day, metric: tok_day, limit: 9, burst: 3}\n");
+  refused("local.yaml:5:5: error: quotas[0]: quota local/day (tok_day): burst is for rates alone");
+  files.Write("local", "quotas:\n  - {id: local/day, metric: tok_hour, limit: 9}\n");
+  refused("local.yaml:5:29: error: quotas[0].metric");
+  files.Write("local", "quotas:\n  - {id: local/day, metric: tok_day, limit: 9}\n");
+  files.Write("other", "quotas:\n  - {id: local/day, metric: tok_day, limit: 9}\n");
+  refused("other.yaml: error: quota local/day stands in ");
+  files.Write("other", "class: none\n");
+  refused("other.yaml: error: class: \"none\" is not the name of one of scheduler.classes");
+  files.Write("other", "");
+  files.Write("local", "");
+  EXPECT_TRUE(daemon.daemon().Reload().ok());
+  EXPECT_EQ(limit(), "none");
+  daemon.Stop();
+  std::vector<std::string> changes;
+  for (const Json& leaf : LeavesOf(daemon.state_folder(), "tenant.changed")) {
+    for (const auto& line : leaf["d"].value("changes", Json::array())) {
+      changes.push_back(line);
+    }
+  }
+  EXPECT_THAT(changes,
+              ElementsAre("+ local",
+                          "+ quota local/day: 100 tok_day",
+                          "~ quota local/day: 100 -> 1000 tok_day",
+                          "+ other",
+                          "- quota local/day"));
 }
 
 class Policies {
