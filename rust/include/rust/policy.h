@@ -95,10 +95,11 @@ typedef enum RustPolicyOutcome {
 } RustPolicyOutcome;
 
 // Evaluates the policies numbered in `policies`, of which the caller knows that the request's
-// principal and action are in their scopes: `outcomes` gets a RustPolicyOutcome for each.
-// `messages`, if not null, gets a line for each policy that erred; it may hold values of the
-// request. kRustInvalid: the request does not fit the schema (types of principal and resource,
-// attributes and their types), or an attribute is not what its kind says; no value is quoted.
+// principal and action are in their scopes, with entities that were made for `set`: `outcomes` gets
+// a RustPolicyOutcome for each. `messages`, if not null, gets a line for each policy that erred; it
+// may hold values of the request. kRustInvalid: the request does not fit the schema (types of
+// principal and resource, attributes and their types), or an attribute is not what its kind says;
+// no value is quoted.
 RustCode RustPolicyEvaluate(const RustPolicySet* set,
                             const RustPolicyEntities* entities,
                             const RustPolicyRequest* request,

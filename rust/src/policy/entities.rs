@@ -6,11 +6,39 @@ use super::{read, store, ENTITIES_BYTES_MAX};
 use crate::ffi::{entry, Failure, RustBuffer, RustCode, RustSlice};
 use cedar_policy::{Entities, EntityUid};
 use serde_json::{json, Value};
+use std::collections::HashSet;
+use std::sync::RwLock;
 
 pub struct RustPolicyEntities {
     pub entities: Entities,
     /// In the order of the description.
     pub uids: Vec<EntityUid>,
+    /// Of requests that the schema of the set allows.
+    pub valid_shapes: Shapes,
+}
+
+/// Shapes of requests that were checked against the schema: that check takes a third of a decision's
+/// time, and a caller's requests differ in values alone.
+#[derive(Default)]
+pub struct Shapes {
+    known: RwLock<HashSet<Vec<u8>, ahash::RandomState>>,
+}
+
+impl Shapes {
+    const MAX: usize = 16_384;
+
+    pub fn contains(&self, shape: &[u8]) -> bool {
+        self.known.read().is_ok_and(|known| known.contains(shape))
+    }
+
+    pub fn insert(&self, shape: Vec<u8>) {
+        if let Ok(mut known) = self.known.write() {
+            if known.len() >= Self::MAX {
+                known.clear();
+            }
+            known.insert(shape);
+        }
+    }
 }
 
 /// One line of what the crate says and why.
@@ -53,7 +81,7 @@ fn build(
         })
         .collect();
     let uids = named.into_iter().map(|(_, uid)| uid).collect();
-    Ok((RustPolicyEntities { entities, uids }, Value::from(described).to_string()))
+    Ok((RustPolicyEntities { entities, uids, valid_shapes: Shapes::default() }, Value::from(described).to_string()))
 }
 
 /// # Safety

@@ -91,6 +91,26 @@ unsafe fn value(attribute: &RustPolicyAttribute) -> Result<ast::Value, Failure> 
     value.ok_or_else(|| Failure::invalid("an attribute of the context is not what its kind says"))
 }
 
+/// What the schema's check of a request depends on: its entities, and the names and types of its
+/// context, never the values of these.
+fn shape(
+    request: &RustPolicyRequest,
+    attributes: &[RustPolicyAttribute],
+) -> Result<Vec<u8>, Failure> {
+    let mut shape = Vec::with_capacity(128);
+    for entity in [request.principal, request.action, request.resource] {
+        shape.extend_from_slice(&entity.to_ne_bytes());
+    }
+    for attribute in attributes {
+        let name = unsafe { attribute.name.bytes() };
+        let size = u32::try_from(name.len()).map_err(|_| Failure::invalid("a name too long"))?;
+        shape.extend_from_slice(&size.to_ne_bytes());
+        shape.extend_from_slice(name);
+        shape.push(attribute.kind as u8);
+    }
+    Ok(shape)
+}
+
 fn check(request: &ast::Request, schema: &ValidatorSchema) -> Result<(), Failure> {
     schema.validate_request(request, Extensions::all_available()).map_err(|error| {
         Failure::invalid(match error {
@@ -116,23 +136,28 @@ unsafe fn request_of(
         })?;
         Ok(ast::EntityUIDEntry::known(AsRef::<ast::EntityUID>::as_ref(uid).clone(), None))
     };
+    let attributes = unsafe { elements(request.context, request.context_count) };
     let mut context = BTreeMap::new();
-    for attribute in unsafe { elements(request.context, request.context_count) } {
+    for attribute in attributes {
         let name = unsafe { attribute.name.text() }?;
         if context.insert(name.into(), unsafe { value(attribute) }?).is_some() {
             return Err(Failure::invalid("an attribute of the context is there twice"));
         }
     }
-    let request = ast::Request::new_unchecked(
+    let asked = ast::Request::new_unchecked(
         entry(request.principal)?,
         entry(request.action)?,
         entry(request.resource)?,
         Some(ast::Context::Value(Arc::new(context))),
     );
     if let Some(schema) = &set.schema {
-        check(&request, schema.as_ref())?;
+        let shape = shape(request, attributes)?;
+        if !entities.valid_shapes.contains(&shape) {
+            check(&asked, schema.as_ref())?;
+            entities.valid_shapes.insert(shape);
+        }
     }
-    Ok(request)
+    Ok(asked)
 }
 
 fn add_line(messages: &mut Option<Vec<String>>, line: impl ToString) {
