@@ -9,7 +9,7 @@ SECONDS_MAX ?= 60
 export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 .PHONY: help setup build release demo run test check tidy format-check fix lint golden bench \
-        bench-live bench-peer crash sim sim-full fuzz results clean cuda-toolkit cuda-gate \
+        bench-live bench-peer bench-replay crash sim sim-full fuzz results clean cuda-toolkit cuda-gate \
         gpu-check gpu-bench gpu-results
 
 help:            ## show the verbs
@@ -64,6 +64,9 @@ bench-live: release  ## fairness and the simulator's error on the real engine (6
 
 bench-peer: release  ## measure against llama.cpp on the same file
 	@tools/bench_peer.sh
+
+bench-replay: release  ## measure models' digests and loads, and answers computed again
+	@tools/bench_replay.sh
 
 sim: setup       ## 2,000 random workloads in the simulator; make sim SEED=7 replays one
 	@tools/sim.sh $(SEED)

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <thread>
@@ -163,6 +166,43 @@ TEST(File, ReadsMapsAndRefuses) {
   EXPECT_EQ(moved.bytes().size(), 5u);
   EXPECT_EQ(static_cast<char>(moved.bytes()[0]), 'h');
   std::remove(path.c_str());
+}
+
+TEST(File, AnInputFileIsTheOneThatWasOpenedAndTellsOfItsSize) {
+  const std::string path = ::testing::TempDir() + "/inferd_base_input_file_test";
+  std::ofstream(path) << "hello";
+  StatusOr<InputFile> file = InputFile::Open(path);
+  ASSERT_TRUE(file.ok());
+  std::ofstream(path + ".new") << "other";
+  std::rename((path + ".new").c_str(), path.c_str());
+  StatusOr<PrivateMemory> memory = PrivateMemory::Allocate(5);
+  ASSERT_TRUE(memory.ok());
+  ASSERT_TRUE(file->Read(0, memory->writable()).ok());
+  EXPECT_EQ(std::memcmp(memory->bytes().data(), "hello", 5), 0);
+  ASSERT_TRUE(file->Read(3, memory->writable().first(2)).ok());
+  EXPECT_EQ(std::memcmp(memory->bytes().data(), "lollo", 5), 0);
+
+  StatusOr<InputFile> changing = InputFile::Open(path);
+  EXPECT_TRUE(changing->CheckSize().ok());
+  std::filesystem::resize_file(path, 3);
+  EXPECT_EQ(changing->CheckSize().code(), StatusCode::kUnavailable);
+  EXPECT_EQ(changing->Read(0, memory->writable()).code(), StatusCode::kUnavailable);
+  std::filesystem::resize_file(path, 6);
+  EXPECT_EQ(changing->CheckSize().code(), StatusCode::kUnavailable);
+  std::remove(path.c_str());
+  EXPECT_EQ(InputFile::Open("/dev/null").status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(PrivateMemory, IsZerosAndReleasedPagesAreZerosAgain) {
+  constexpr size_t kSize = 3 << 20;
+  StatusOr<PrivateMemory> memory = PrivateMemory::Allocate(kSize);
+  ASSERT_TRUE(memory.ok());
+  std::fill(memory->writable().begin(), memory->writable().end(), std::byte{7});
+  memory->Release(memory->bytes().subspan(1 << 20, 1 << 20));
+  EXPECT_EQ(memory->bytes()[(1 << 20) - 1], std::byte{7});
+  EXPECT_EQ(memory->bytes()[3 << 19], std::byte{0});
+  EXPECT_EQ(memory->bytes()[2 << 20], std::byte{7});
+  EXPECT_TRUE(PrivateMemory::Allocate(0)->bytes().empty());
 }
 
 TEST(SamplingParams, ValidateNamesTheField) {

@@ -4,8 +4,8 @@
 
 #include "base/log.h"
 #include "daemon/config_schema.h"
+#include "daemon/model_reading.h"
 #include "daemon/scheduling.h"
-#include "governance/registry/model_files.h"
 #include "model/model_file.h"
 
 namespace inferd {
@@ -28,18 +28,19 @@ StatusOr<Digest> ModelLoader::Load(const ModelEntry& entry) {
 StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const ModelEntry& entry,
                                                                        const Progress& progress) {
   const TimePoint start = SystemClock().Now();
-  ASSIGN_OR_RETURN(const std::unique_ptr<ModelFile> file,
-                   ModelFile::Open(entry.path, {.context_tokens_max = entry.context_tokens_max}));
   std::atomic<uint64_t> shown{0};
-  ModelHashOptions options;
-  options.progress = [&](uint64_t done, uint64_t total) {
-    const uint64_t percent = done * 100 / total;
-    if (shown.exchange(percent) != percent) {
-      progress(absl::StrFormat("loading %s: %d %% verified", entry.name, percent));
-    }
-  };
-  ASSIGN_OR_RETURN(const ModelContents contents, HashModelFiles(entry.path, options));
-  const Digest& digest = contents.root;
+  ASSIGN_OR_RETURN(ModelReading reading, ReadModel(entry.path, [&](uint64_t done, uint64_t total) {
+                     const uint64_t percent = done * 100 / total;
+                     if (shown.exchange(percent) != percent) {
+                       progress(absl::StrFormat("loading %s: %d %% read", entry.name, percent));
+                     }
+                   }));
+  // From here on nothing of the files is read any more.
+  const Digest digest = reading.contents.root;
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<ModelFile> file,
+      ModelFile::FromBytes(
+          entry.path, std::move(reading.files), {.context_tokens_max = entry.context_tokens_max}));
   progress(absl::StrFormat("loading %s: packing weights", entry.name));
   ASSIGN_OR_RETURN(
       std::shared_ptr<const ResidentModel> model,

@@ -9,10 +9,39 @@ StatusOr<std::unique_ptr<ModelFile>> ModelFile::Open(const std::string& path,
                                                      const ModelOptions& options) {
   std::unique_ptr<ModelFile> file(new ModelFile(path));
   std::error_code ignored;  // what cannot be looked at is refused as a file
-  const bool folder = std::filesystem::is_directory(path, ignored);
-  auto described = folder ? file->OpenFolder(options) : file->OpenGguf(options);
+  if (std::filesystem::is_directory(path, ignored)) {
+    auto folder = ModelFolder::Open(path);
+    if (!folder.ok()) {
+      return Annotate(folder.status(), path);
+    }
+    file->folder_ = *std::move(folder);
+  } else {
+    ASSIGN_OR_RETURN(file->file_, MappedFile::Open(path));
+  }
+  return Finish(std::move(file), options);
+}
+
+StatusOr<std::unique_ptr<ModelFile>> ModelFile::FromBytes(const std::string& path,
+                                                          std::vector<ModelBytes> files,
+                                                          const ModelOptions& options) {
+  std::unique_ptr<ModelFile> file(new ModelFile(path));
+  if (files.size() == 1 && !ModelFolder::Wants(files.front().name)) {
+    file->file_ = std::move(files.front().pages);
+    return Finish(std::move(file), options);
+  }
+  auto folder = ModelFolder::FromBytes(std::move(files));
+  if (!folder.ok()) {
+    return Annotate(folder.status(), path);
+  }
+  file->folder_ = *std::move(folder);
+  return Finish(std::move(file), options);
+}
+
+StatusOr<std::unique_ptr<ModelFile>> ModelFile::Finish(std::unique_ptr<ModelFile> file,
+                                                       const ModelOptions& options) {
+  auto described = file->Describe(options);
   if (!described.ok()) {
-    return described.status();
+    return Annotate(described.status(), file->path_);
   }
   file->config_ = std::move(described->config);
   file->weights_ = std::move(described->weights);
@@ -20,32 +49,13 @@ StatusOr<std::unique_ptr<ModelFile>> ModelFile::Open(const std::string& path,
   return file;
 }
 
-StatusOr<ModelDescription> ModelFile::OpenGguf(const ModelOptions& options) {
-  ASSIGN_OR_RETURN(file_, MappedFile::Open(path_));
-  auto gguf = Gguf::Parse(file_->bytes());
-  if (!gguf.ok()) {
-    return Annotate(gguf.status(), path_);
+StatusOr<ModelDescription> ModelFile::Describe(const ModelOptions& options) {
+  if (folder_ != nullptr) {
+    gguf_ = folder_->gguf();
+    return DescribeModel(folder_->family(), gguf_, folder_->vocabulary(), options);
   }
-  gguf_ = *std::move(gguf);
-  auto described = DescribeModel(gguf_, options);
-  if (!described.ok()) {
-    return Annotate(described.status(), path_);
-  }
-  return described;
-}
-
-StatusOr<ModelDescription> ModelFile::OpenFolder(const ModelOptions& options) {
-  auto folder = ModelFolder::Open(path_);
-  if (!folder.ok()) {
-    return Annotate(folder.status(), path_);
-  }
-  folder_ = *std::move(folder);
-  gguf_ = folder_->gguf();
-  auto described = DescribeModel(folder_->family(), gguf_, folder_->vocabulary(), options);
-  if (!described.ok()) {
-    return Annotate(described.status(), path_);
-  }
-  return described;
+  ASSIGN_OR_RETURN(gguf_, Gguf::Parse(file_->bytes()));
+  return DescribeModel(gguf_, options);
 }
 
 void ModelFile::Release(const TensorView& tensor) const {
@@ -57,23 +67,7 @@ void ModelFile::Release(const TensorView& tensor) const {
 }
 
 uint64_t ModelFile::size_bytes() const {
-  uint64_t bytes = 0;
-  for (const auto& file : files()) {
-    bytes += file.size();
-  }
-  return bytes;
-}
-
-std::vector<std::span<const std::byte>> ModelFile::files() const {
-  std::vector<std::span<const std::byte>> files;
-  if (file_) {
-    files.push_back(file_->bytes());
-  } else {
-    for (const FolderFile& file : folder_->files()) {
-      files.push_back(file.bytes);
-    }
-  }
-  return files;
+  return file_ ? file_->bytes().size() : folder_->size_bytes();
 }
 
 }  // namespace inferd

@@ -18,6 +18,12 @@ constexpr model_internal::JsonLimits kIndexLimits = {
     .bytes_max = size_t{64} << 20, .values_max = 1 << 20, .depth_max = 4};
 constexpr size_t kFilesMax = 1024;
 constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr std::string_view kWeightsSuffix = ".safetensors";
+constexpr std::array<std::string_view, 5> kTexts = {"config.json",
+                                                    "quantize_config.json",
+                                                    "tokenizer.json",
+                                                    "tokenizer_config.json",
+                                                    "chat_template.jinja"};
 constexpr std::string_view kInt4Suffix = ".qweight";
 // The types of tensors by GGUF's numbers.
 constexpr uint32_t kGgmlF32 = 0;
@@ -94,7 +100,7 @@ StatusOr<std::set<std::string>> NamesOfIndex(std::string_view text) {
   if (map != nullptr && map->is_object()) {
     for (const auto& [tensor, file] : map->items()) {
       const std::string name = file.is_string() ? file.get<std::string>() : "";
-      if (!name.ends_with(".safetensors") || name.find('/') != std::string::npos ||
+      if (!name.ends_with(kWeightsSuffix) || name.find('/') != std::string::npos ||
           name.find('\0') != std::string::npos) {
         return ErrorF(StatusCode::kInvalidArgument,
                       "%s: tensor %s lies in no file of the folder",
@@ -110,32 +116,83 @@ StatusOr<std::set<std::string>> NamesOfIndex(std::string_view text) {
   return names;
 }
 
+Status CheckTextSize(std::string_view name, uint64_t size_bytes) {
+  return size_bytes <= kTextBytesMax ? OkStatus()
+                                     : ErrorF(StatusCode::kResourceExhausted,
+                                              "%s: %d bytes, at most %d are read here",
+                                              name,
+                                              size_bytes,
+                                              kTextBytesMax);
+}
+
+std::string_view TextOf(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 }  // namespace
 
 StatusOr<std::unique_ptr<ModelFolder>> ModelFolder::Open(const std::string& path) {
-  std::unique_ptr<ModelFolder> folder(new ModelFolder());
-  RETURN_IF_ERROR(folder->ReadTexts(path));
-  RETURN_IF_ERROR(folder->MapWeights(path));
-  RETURN_IF_ERROR(folder->AddTensors());
-  std::sort(folder->files_.begin(), folder->files_.end(), [](const auto& a, const auto& b) {
-    return a.name < b.name;
+  return Make([&path](const std::string& name) -> StatusOr<MemoryPages> {
+    const std::string file_path = path + "/" + name;
+    if (name.ends_with(kWeightsSuffix)) {
+      return MappedFile::Open(file_path);
+    }
+    ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(file_path));
+    RETURN_IF_ERROR(CheckTextSize(file_path, file.size_bytes()));
+    ASSIGN_OR_RETURN(PrivateMemory text, PrivateMemory::Allocate(file.size_bytes()));
+    RETURN_IF_ERROR(file.Read(0, text.writable()));
+    return text;
   });
+}
+
+StatusOr<std::unique_ptr<ModelFolder>> ModelFolder::FromBytes(std::vector<ModelBytes> files) {
+  return Make([&files](const std::string& name) -> StatusOr<MemoryPages> {
+    for (ModelBytes& file : files) {
+      if (file.name == name) {
+        return std::move(file.pages);
+      }
+    }
+    return ErrorF(StatusCode::kNotFound, "%s: the folder has no such file", name);
+  });
+}
+
+bool ModelFolder::Wants(std::string_view name) {
+  return name.find('/') == std::string_view::npos &&
+         (name.ends_with(kWeightsSuffix) || name == kIndexName ||
+          std::find(kTexts.begin(), kTexts.end(), name) != kTexts.end());
+}
+
+StatusOr<std::unique_ptr<ModelFolder>> ModelFolder::Make(const Source& source) {
+  std::unique_ptr<ModelFolder> folder(new ModelFolder());
+  RETURN_IF_ERROR(folder->ReadTexts(source));
+  RETURN_IF_ERROR(folder->ReadWeights(source));
+  RETURN_IF_ERROR(folder->AddTensors());
   folder->gguf_ =
       Gguf::FromParts(std::move(folder->config_.keys), std::move(folder->gguf_tensors_));
   return folder;
 }
 
-Status ModelFolder::ReadTexts(const std::string& path) {
+StatusOr<std::optional<std::span<const std::byte>>> ModelFolder::Take(const Source& source,
+                                                                      const std::string& name) {
+  StatusOr<MemoryPages> file = source(name);
+  if (file.status().code() == StatusCode::kNotFound) {
+    return std::optional<std::span<const std::byte>>();
+  }
+  RETURN_IF_ERROR(file);
+  return std::optional(files_.emplace_back(*std::move(file)).bytes());
+}
+
+Status ModelFolder::ReadTexts(const Source& source) {
   // An optional file that is absent is empty.
   const auto read = [&](const char* name, bool required) -> StatusOr<std::string_view> {
-    StatusOr<std::string> text = ReadFile(path + "/" + name, kTextBytesMax);
-    if (!text.ok() && text.status().code() == StatusCode::kNotFound && !required) {
-      return std::string_view();
+    ASSIGN_OR_RETURN(const auto file, Take(source, name));
+    if (!file.has_value()) {
+      return required ? StatusOr<std::string_view>(
+                            ErrorF(StatusCode::kNotFound, "%s: the folder has no such file", name))
+                      : std::string_view();
     }
-    RETURN_IF_ERROR(text);
-    const std::string& kept = texts_.emplace_back(*std::move(text));
-    files_.push_back({name, std::as_bytes(std::span(kept))});
-    return std::string_view(kept);
+    RETURN_IF_ERROR(CheckTextSize(name, file->size()));
+    return TextOf(*file);
   };
   ASSIGN_OR_RETURN(const std::string_view config, read("config.json", true));
   ASSIGN_OR_RETURN(const std::string_view quantize_config, read("quantize_config.json", false));
@@ -159,21 +216,19 @@ Status ModelFolder::ReadTexts(const std::string& path) {
   return OkStatus();
 }
 
-Status ModelFolder::MapWeights(const std::string& path) {
+Status ModelFolder::ReadWeights(const Source& source) {
   std::set<std::string> names = {"model.safetensors"};
-  StatusOr<std::string> index = ReadFile(path + "/" + kIndexName, kTextBytesMax);
-  if (index.ok()) {
-    const std::string& kept = texts_.emplace_back(*std::move(index));
-    files_.push_back({kIndexName, std::as_bytes(std::span(kept))});
-    ASSIGN_OR_RETURN(names, NamesOfIndex(kept));
-  } else if (index.status().code() != StatusCode::kNotFound) {
-    return index.status();
+  ASSIGN_OR_RETURN(const auto index, Take(source, kIndexName));
+  if (index.has_value()) {
+    RETURN_IF_ERROR(CheckTextSize(kIndexName, index->size()));
+    ASSIGN_OR_RETURN(names, NamesOfIndex(TextOf(*index)));
   }
   for (const std::string& name : names) {
-    ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::Open(path + "/" + name));
-    maps_.push_back(std::move(mapped));
-    files_.push_back({name, maps_.back().bytes()});
-    StatusOr<Safetensors> file = Safetensors::Parse(maps_.back().bytes());
+    ASSIGN_OR_RETURN(const auto bytes, Take(source, name));
+    if (!bytes.has_value()) {
+      return ErrorF(StatusCode::kNotFound, "%s: the folder has no such file", name);
+    }
+    StatusOr<Safetensors> file = Safetensors::Parse(*bytes);
     if (!file.ok()) {
       return Annotate(file.status(), name);
     }
@@ -293,11 +348,19 @@ Status ModelFolder::AddInt4(const std::string& prefix) {
   return OkStatus();
 }
 
+uint64_t ModelFolder::size_bytes() const {
+  uint64_t bytes = 0;
+  for (const MemoryPages& file : files_) {
+    bytes += file.bytes().size();
+  }
+  return bytes;
+}
+
 void ModelFolder::Release(std::span<const std::byte> range) const {
-  for (const MappedFile& map : maps_) {
-    const auto bytes = map.bytes();
+  for (const MemoryPages& file : files_) {
+    const auto bytes = file.bytes();
     if (range.data() >= bytes.data() && range.data() < bytes.data() + bytes.size()) {
-      map.Release(range);
+      file.Release(range);
     }
   }
 }

@@ -5,9 +5,13 @@
 
 #include <cstddef>
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/file.h"
@@ -20,34 +24,44 @@
 
 namespace inferd {
 
-// One file of a folder that says what the model is.
-struct FolderFile {
-  std::string name;  // in the folder
-  std::span<const std::byte> bytes;
+// The bytes of a model's file, by its name in the folder (a lone file's own name).
+struct ModelBytes {
+  std::string name;
+  MemoryPages pages;
 };
 
-// Immutable after Open. int4 weights are held in memory of their own (about 1.1 times their size in
-// the files), everything else stays mapped. Thread: any, for reading.
+// Immutable after it is made, but for Release. int4 weights are held in memory of their own (about
+// 1.1 times their size in the files), everything else stays in the files' bytes. Thread: any, for
+// reading.
 class ModelFolder {
  public:
-  // Reads config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja,
-  // quantize_config.json and the weights that model.safetensors.index.json names, else
+  // Made of config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja,
+  // quantize_config.json and the weights that model.safetensors.index.json names, else of
   // model.safetensors. kNotFound, kPermissionDenied; kInvalidArgument for what is broken,
   // kUnimplemented for what is not served, naming the file and what in it.
-  static StatusOr<std::unique_ptr<ModelFolder>> Open(const std::string& path);
+  static StatusOr<std::unique_ptr<ModelFolder>> Open(const std::string& path);  // maps weights
+  // Of bytes that were read already. Those that say nothing about the model go.
+  static StatusOr<std::unique_ptr<ModelFolder>> FromBytes(std::vector<ModelBytes> files);
+  // Is a file of this name, with parts joined by '/', one that a folder may be made of?
+  static bool Wants(std::string_view name);
 
   const Family& family() const { return config_.family; }
   const Gguf& gguf() const { return gguf_; }
   const VocabularySpec& vocabulary() const { return vocabulary_; }
-  // All that were read, by name.
-  const std::vector<FolderFile>& files() const { return files_; }
-  // Lets pages of mapped files go (MappedFile::Release); others stay.
+  uint64_t size_bytes() const;  // of the files that it was made of
+  // Lets pages of the files go (MemoryPages::Release); other memory stays.
   void Release(std::span<const std::byte> range) const;
 
  private:
+  // Gives a file of the folder: kNotFound if it has none of that name.
+  using Source = std::function<StatusOr<MemoryPages>(const std::string& name)>;
   ModelFolder() = default;
-  Status ReadTexts(const std::string& path);
-  Status MapWeights(const std::string& path);
+  static StatusOr<std::unique_ptr<ModelFolder>> Make(const Source& source);
+  // The file's bytes, which stay; nothing if the folder has none of that name.
+  StatusOr<std::optional<std::span<const std::byte>>> Take(const Source& source,
+                                                           const std::string& name);
+  Status ReadTexts(const Source& source);
+  Status ReadWeights(const Source& source);
   Status AddTensors();
   Status AddTensor(const SafetensorsTensor& tensor);
   Status AddInt4(const std::string& prefix);
@@ -55,9 +69,7 @@ class ModelFolder {
 
   FolderConfig config_;
   VocabularySpec vocabulary_;
-  std::vector<FolderFile> files_;
-  std::deque<std::string> texts_;  // of files that are read whole
-  std::deque<MappedFile> maps_;
+  std::deque<MemoryPages> files_;
   std::map<std::string, SafetensorsTensor, std::less<>> tensors_;
   std::deque<std::string> names_;               // of tensors, as GGUF has them
   std::deque<Int4Blocks> int4_;                 // what `gguf_` views, with names_

@@ -55,7 +55,6 @@ class ModelFolderTest : public ::testing::Test {
 TEST_F(ModelFolderTest, SaysWhatItIsMadeOf) {
   const auto file = ModelFile::Open(folder_.path());
   ASSERT_TRUE(file.ok()) << file.status();
-  EXPECT_EQ((*file)->files().size(), 4u);
   const ModelConfig& config = (*file)->config();
   EXPECT_EQ(config.architecture, "llama");
   EXPECT_EQ(config.layers[0].attention.rope.kind, RopeKind::kHalves);
@@ -63,8 +62,34 @@ TEST_F(ModelFolderTest, SaysWhatItIsMadeOf) {
   EXPECT_FALSE(config.tied_embeddings);
   const auto folder = ModelFolder::Open(folder_.path());
   ASSERT_TRUE(folder.ok());
-  EXPECT_EQ((*folder)->files().front().name, "config.json");
-  EXPECT_EQ((*folder)->files().back().name, "tokenizer_config.json");
+  EXPECT_EQ((*folder)->size_bytes(), (*file)->size_bytes());
+}
+
+// Bytes that were read before the folder changed say what the folder said then.
+TEST_F(ModelFolderTest, IsTheSameOfBytesThatWereRead) {
+  std::vector<ModelBytes> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+    auto input = InputFile::Open(entry.path().string());
+    auto bytes = PrivateMemory::Allocate(input->size_bytes());
+    ASSERT_TRUE(input->Read(0, bytes->writable()).ok());
+    files.push_back({entry.path().filename().string(), *std::move(bytes)});
+  }
+  files.push_back({"README.md", MemoryPages()});
+  const auto mapped = ModelFile::Open(folder_.path());
+  ASSERT_TRUE(mapped.ok()) << mapped.status();
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+    std::filesystem::resize_file(entry.path(), 3);
+  }
+  const auto file = ModelFile::FromBytes(folder_.path(), std::move(files));
+  ASSERT_TRUE(file.ok()) << file.status();
+  const ModelWeights& weights = (*file)->weights();
+  EXPECT_EQ((*file)->config().vocab_size, (*mapped)->config().vocab_size);
+  EXPECT_EQ((*file)->size_bytes(), (*mapped)->size_bytes());
+  EXPECT_EQ(weights.layers[1].up.name, (*mapped)->weights().layers[1].up.name);
+  EXPECT_NE(weights.layers[1].up.data.back(), std::byte{0xee});
+  std::vector<ModelBytes> config_alone;
+  config_alone.push_back({"config.json", MemoryPages()});
+  EXPECT_FALSE(ModelFile::FromBytes(folder_.path(), std::move(config_alone)).ok());
 }
 
 TEST_F(ModelFolderTest, RefusesWhatConfigJsonAsksForAndIsNotServed) {
