@@ -35,7 +35,7 @@ EXTRA = {"daemon/backends.cc": {"cuda"}}
 # A system header's prefix and who may include it.
 OWNED_HEADERS = [
     (re.compile(r"^(grpc|grpcpp|google/protobuf)/"), ("daemon/", "client/", "tests/", "bench/")),
-    (re.compile(r"^openssl/"), ("base/sha256.cc", "governance/")),
+    (re.compile(r"^openssl/"), ("base/sha256.cc", "governance/", "tests/integration/auth_fixture.cc")),
     (re.compile(r"^sqlite3\.h$"), ("governance/sqlite.cc",)),
     (re.compile(r"^boost/"), ("daemon/witness/",)),
     (re.compile(r"^cuda|^cublas"), ("cuda/", "tests/cuda/")),

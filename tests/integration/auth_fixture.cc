@@ -2,12 +2,14 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/impl/client_unary_call.h>
+#include <openssl/pem.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "governance/keys/dev_certificates.h"
+#include "governance/keys/openssl_owners.h"
 
 namespace inferd {
 
@@ -78,6 +80,31 @@ void AuthTest::MakeCertificates() {
   make(tls(), "spiffe://example.org/acme/expired", now - std::chrono::hours(24 * 100));
   make(tls(), "spiffe://example.org/acme/revoked", now);
   make(other(), "spiffe://example.org/acme/other", now);
+}
+
+void AuthTest::MakeCertificateNaming(const std::string& name, const std::string& subject_names) {
+  const auto open = [](const std::string& text) {
+    return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  };
+  const std::string pem = Content(tls() + "/search.pem");
+  const std::string authority_key = Content(tls() + "/ca.key");
+  const CertificatePtr certificate(PEM_read_bio_X509(open(pem).get(), nullptr, nullptr, nullptr));
+  const PrivateKeyPtr key(
+      PEM_read_bio_PrivateKey(open(authority_key).get(), nullptr, nullptr, nullptr));
+  ASSERT_TRUE(certificate != nullptr && key != nullptr);
+  const int place = X509_get_ext_by_NID(certificate.get(), NID_subject_alt_name, -1);
+  const ExtensionPtr old(X509_delete_ext(certificate.get(), place));
+  const ExtensionPtr names(
+      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, subject_names.c_str()));
+  ASSERT_TRUE(names != nullptr) << subject_names;
+  ASSERT_EQ(X509_add_ext(certificate.get(), names.get(), -1), 1);
+  ASSERT_GT(X509_sign(certificate.get(), key.get(), EVP_sha256()), 0);
+  const BioPtr out(BIO_new(BIO_s_mem()));
+  ASSERT_EQ(PEM_write_bio_X509(out.get(), certificate.get()), 1);
+  char* text = nullptr;
+  const int64_t size = BIO_get_mem_data(out.get(), &text);
+  Write(tls() + "/" + name + ".pem", std::string(text, static_cast<size_t>(size)));
+  Write(tls() + "/" + name + ".key", Content(tls() + "/search.key"));
 }
 
 void AuthTest::ReplaceServerPair() {

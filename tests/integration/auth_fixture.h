@@ -49,6 +49,9 @@ class AuthTest : public testing::Test {
   // Callers are named by the last part of their id: search, globex, stranger, expired, revoked;
   // `other`, of the other authority.
   void MakeCertificates();
+  // One more, NAME.pem, of the caller search's key: its names are as OpenSSL writes them,
+  // "URI:spiffe://…,DNS:…".
+  void MakeCertificateNaming(const std::string& name, const std::string& subject_names);
   // The listener's certificate and key are others, of the same authority.
   void ReplaceServerPair();
   // Tenants of files, keys; callers need a credential.
