@@ -2,17 +2,23 @@
 #pragma once
 
 #include <grpcpp/client_context.h>
+#include <grpcpp/create_channel.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "daemon/daemon.h"
 #include "inferd/v1/generation.grpc.pb.h"
+#include "tests/support/fake_device.h"
 #include "tests/support/random_model.h"
+#include "tests/support/state_folder.h"
 #include "tests/support/temp_folder.h"
 
 namespace inferd {
@@ -53,6 +59,40 @@ inline double FirstTokenMs(v1::GenerationService::Stub& stub) {
   CHECK(reader->Finish().ok() && first.has_value());
   return Milliseconds(*first - start);
 }
+
+// A whole daemon on loopback that serves "tiny" from a device whose steps take `step`, and a
+// connection to it.
+class ServedDaemon {
+ public:
+  // `adjust` changes the configuration, whose audit log is off; it gets the state folder, too.
+  ServedDaemon(const std::string& model,
+               Duration step,
+               const std::function<void(const std::string& folder, Config&)>& adjust) {
+    Config config;
+    config.data.address = "127.0.0.1:0";
+    config.models.push_back({.name = "tiny", .path = model, .context_tokens_max = 0});
+    config.kv_cache_bytes_max = 64 * FakeDevice::kUnitBytes;
+    config.state_directory = state_.path();
+    config.audit.mode = "off";
+    config.audit.reserve_bytes = 0;
+    adjust(state_.path(), config);
+    auto device = std::make_unique<FakeDevice>();
+    device->set_step_time(step);
+    auto started = Daemon::Start(config, std::move(device));
+    CHECK(started.ok());
+    daemon_ = *std::move(started);
+    CHECK(daemon_->LoadModels([](const std::string&) {}).ok());
+    stub_ = v1::GenerationService::NewStub(
+        grpc::CreateChannel(daemon_->address(), grpc::InsecureChannelCredentials()));
+  }
+
+  double FirstTokenMs() { return inferd::FirstTokenMs(*stub_); }
+
+ private:
+  const StateFolder state_;
+  std::unique_ptr<Daemon> daemon_;
+  std::unique_ptr<v1::GenerationService::Stub> stub_;
+};
 
 // The main function of such a program; run(pairs, time of a device's step).
 template <typename Run>

@@ -1,23 +1,13 @@
 // What governance adds to the time to first token: the same request to two whole daemons, one with
 // policies, quotas at every level and strict audit, one with none of them, in alternating pairs, on
 // a device whose steps take a fixed time. Both find out who calls.
-#include <grpcpp/channel.h>
-#include <grpcpp/create_channel.h>
-
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <memory>
 #include <string>
 
-#include "base/check.h"
 #include "base/log.h"
 #include "bench/first_token.h"
 #include "bench/statistics.h"
-#include "daemon/daemon.h"
-#include "inferd/v1/generation.grpc.pb.h"
-#include "tests/support/fake_device.h"
-#include "tests/support/state_folder.h"
 
 namespace inferd {
 namespace {
@@ -52,45 +42,16 @@ void AddQuotas(Config& config) {
   }
 }
 
-// A daemon and a connection to it.
-class Served {
- public:
-  Served(const std::string& model, bool governed, Duration step) {
-    Config config;
-    config.data.address = "127.0.0.1:0";
-    config.models.push_back({.name = "tiny", .path = model, .context_tokens_max = 0});
-    config.kv_cache_bytes_max = 64 * FakeDevice::kUnitBytes;
-    config.state_directory = state_.path();
-    config.audit.mode = governed ? "strict" : "off";
-    config.audit.reserve_bytes = 0;
-    if (governed) {
-      CopyPolicies(state_.path(), config);
-      AddQuotas(config);
-    }
-    auto device = std::make_unique<FakeDevice>();
-    device->set_step_time(step);
-    auto started = Daemon::Start(config, std::move(device));
-    CHECK(started.ok());
-    daemon_ = *std::move(started);
-    CHECK(daemon_->LoadModels([](const std::string&) {}).ok());
-    stub_ = v1::GenerationService::NewStub(
-        grpc::CreateChannel(daemon_->address(), grpc::InsecureChannelCredentials()));
-  }
-
-  double FirstTokenMs() { return inferd::FirstTokenMs(*stub_); }
-
- private:
-  const StateFolder state_;
-  std::unique_ptr<Daemon> daemon_;
-  std::unique_ptr<v1::GenerationService::Stub> stub_;
-};
-
 void Run(int pairs, Duration step) {
   SetLogLevel(LogLevel::kError);
   const TempFolder folder;
   const std::string path = WriteFirstTokenModel(folder);
-  Served governed(path, true, step);
-  Served free(path, false, step);
+  ServedDaemon governed(path, step, [](const std::string& state, Config& config) {
+    config.audit.mode = "strict";
+    CopyPolicies(state, config);
+    AddQuotas(config);
+  });
+  ServedDaemon free(path, step, [](const std::string&, Config&) {});
   // The rates start spent; their burst is there again within a blink.
   const PairedSamples samples = MeasurePairs(
       pairs, [&] { return governed.FirstTokenMs(); }, [&] { return free.FirstTokenMs(); });
