@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "client/admin_call.h"
 #include "inferd/v1/audit.grpc.pb.h"
 
 namespace inferd {
@@ -23,19 +24,12 @@ class AuditClient {
                                                                        const Request&,
                                                                        Response*),
                           const Request& request) {
-    grpc::ClientContext context;
-    SetDeadline(context);
     Response response;
-    const grpc::Status status = (stub_.get()->*call)(&context, request, &response);
-    if (!status.ok()) {
-      return Status(static_cast<StatusCode>(status.error_code()), status.error_message());
-    }
+    RETURN_IF_ERROR(CallAdmin(*stub_, call, timeout_, request, response));
     return response;
   }
 
  private:
-  void SetDeadline(grpc::ClientContext& context) const;
-
   const Duration timeout_;
   const std::unique_ptr<v1::AuditService::Stub> stub_;
 };

@@ -2,13 +2,12 @@
 
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/time_util.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 
 #include <CLI/CLI.hpp>
 #include <ostream>
 
 #include "absl/strings/str_join.h"
+#include "client/admin_call.h"
 #include "client/commands.h"
 #include "client/table.h"
 #include "inferd/v1/identity.grpc.pb.h"
@@ -52,7 +51,7 @@ class Runner {
         command_(command),
         terminal_(terminal),
         json_(command.json || common.output == OutputFormat::kJson) {
-    const auto channel = grpc::CreateChannel(command.admin, grpc::InsecureChannelCredentials());
+    const auto channel = AdminChannel(command.admin);
     tenants_ = v1::TenantService::NewStub(channel);
     keys_ = v1::KeyService::NewStub(channel);
     context_.set_deadline(SystemClock().WallNow() + common.timeout.value_or(kAdminTimeout));
@@ -134,9 +133,7 @@ class Runner {
     if (!status.ok()) {
       CommonOptions at_admin = common_;
       at_admin.connection.endpoint = command_.admin;  // for errors: the endpoint that was asked
-      return FailCall(Status(static_cast<StatusCode>(status.error_code()), status.error_message()),
-                      at_admin,
-                      terminal_);
+      return FailCall(StatusFromWire(status), at_admin, terminal_);
     }
     if (json_) {
       terminal_.out << JsonOf(response);

@@ -1,11 +1,9 @@
 // What policy commands ask of a daemon: show, propose, approve, activate.
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "base/file.h"
+#include "client/admin_call.h"
 #include "client/commands.h"
 #include "client/policy_command_line.h"
 #include "client/table.h"
@@ -25,8 +23,7 @@ class PolicyAdminRun {
       : common_(common),
         command_(command),
         terminal_(terminal),
-        stub_(v1::PolicyAdminService::NewStub(
-            grpc::CreateChannel(command.admin, grpc::InsecureChannelCredentials()))) {}
+        stub_(v1::PolicyAdminService::NewStub(AdminChannel(command.admin))) {}
 
   Status Show() {
     if (!command_.set.empty()) {
@@ -103,10 +100,7 @@ class PolicyAdminRun {
 
   template <typename Method, typename Request, typename Response>
   Status Call(Method method, const Request& request, Response& response) {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + common_.timeout.value_or(kTimeout));
-    const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
-    return Status(static_cast<StatusCode>(status.error_code()), status.error_message());
+    return CallAdmin(*stub_, method, common_.timeout.value_or(kTimeout), request, response);
   }
 
   bool json() const { return common_.output == OutputFormat::kJson; }

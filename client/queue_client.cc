@@ -1,9 +1,8 @@
 #include "client/queue_client.h"
 
 #include <absl/strings/ascii.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 
+#include "client/admin_call.h"
 #include "inferd/v1/queue.grpc.pb.h"
 
 namespace inferd {
@@ -11,10 +10,6 @@ namespace {
 
 Duration FromWire(const google::protobuf::Duration& duration) {
   return std::chrono::seconds(duration.seconds()) + Duration(duration.nanos());
-}
-
-Status FromWire(const grpc::Status& status) {
-  return Status(static_cast<StatusCode>(status.error_code()), status.error_message());
 }
 
 // WAIT_REASON_OTHERS_TURN: "others_turn".
@@ -82,7 +77,7 @@ struct QueueClient::Stub {
 
 QueueClient::QueueClient(const std::string& endpoint, Duration timeout)
     : timeout_(timeout), stub_(std::make_unique<Stub>()) {
-  const auto channel = grpc::CreateChannel(endpoint, grpc::InsecureChannelCredentials());
+  const auto channel = AdminChannel(endpoint);
   stub_->service = v1::QueueService::NewStub(channel);
   stub_->models = v1::ModelAdminService::NewStub(channel);
 }
@@ -95,7 +90,7 @@ StatusOr<DaemonLoad> QueueClient::GetLoad() {
   v1::GetLoadResponse response;
   const grpc::Status status = stub_->service->GetLoad(&context, {}, &response);
   if (!status.ok()) {
-    return FromWire(status);
+    return StatusFromWire(status);
   }
   DaemonLoad load{.sampled_at = FromWire(response.sampled_at()),
                   .tenants = {},
@@ -126,7 +121,7 @@ StatusOr<std::vector<WaitingChoice>> QueueClient::Explain(const std::string& req
   v1::ExplainQueueResponse response;
   const grpc::Status status = stub_->service->ExplainQueue(&context, request, &response);
   if (!status.ok()) {
-    return FromWire(status);
+    return StatusFromWire(status);
   }
   std::vector<WaitingChoice> choices;
   for (const v1::QueuedRequest& waiting : response.requests()) {
@@ -148,7 +143,7 @@ StatusOr<std::string> QueueClient::LoadModel(const std::string& model,
   request.set_context_tokens_max(context_tokens_max);
   v1::LoadModelResponse response;
   const grpc::Status status = stub_->models->LoadModel(&context, request, &response);
-  return status.ok() ? StatusOr<std::string>(response.digest()) : FromWire(status);
+  return status.ok() ? StatusOr<std::string>(response.digest()) : StatusFromWire(status);
 }
 
 Status QueueClient::UnloadModel(const std::string& model, std::optional<Duration> drain_max) {
@@ -162,7 +157,7 @@ Status QueueClient::UnloadModel(const std::string& model, std::optional<Duration
     request.mutable_drain_max()->set_nanos(static_cast<int32_t>((*drain_max - seconds).count()));
   }
   v1::UnloadModelResponse response;
-  return FromWire(stub_->models->UnloadModel(&context, request, &response));
+  return StatusFromWire(stub_->models->UnloadModel(&context, request, &response));
 }
 
 }  // namespace inferd

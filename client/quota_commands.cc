@@ -1,9 +1,7 @@
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
-
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "client/admin_call.h"
 #include "client/commands.h"
 #include "client/quota_command_line.h"
 #include "client/table.h"
@@ -85,8 +83,7 @@ class QuotaRun {
       : common_(common),
         command_(command),
         terminal_(terminal),
-        stub_(v1::QuotaAdminService::NewStub(
-            grpc::CreateChannel(command.admin, grpc::InsecureChannelCredentials()))) {}
+        stub_(v1::QuotaAdminService::NewStub(AdminChannel(command.admin))) {}
 
   Status Usage() {
     v1::QueryUsageRequest request;
@@ -219,10 +216,7 @@ class QuotaRun {
  private:
   template <typename Method, typename Request, typename Response>
   Status Call(Method method, const Request& request, Response& response) {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + common_.timeout.value_or(kTimeout));
-    const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
-    return Status(static_cast<StatusCode>(status.error_code()), status.error_message());
+    return CallAdmin(*stub_, method, common_.timeout.value_or(kTimeout), request, response);
   }
 
   bool json() const { return command_.json || common_.output == OutputFormat::kJson; }
