@@ -54,6 +54,7 @@ struct TenantEntry {
   int64_t weight = 1;
   std::string service_class = "";  // "": the first
   int64_t running_max = 0;
+  int64_t running_tokens_max = 0;
   int64_t waiting_max = 0;
   int64_t waiting_prompt_tokens_max = 0;
   int64_t cached_blocks_guaranteed = 0;

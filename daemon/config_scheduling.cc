@@ -167,6 +167,10 @@ void VisitTenant(FieldVisitor& v, TenantEntry& tenant) {
             tenant.running_max,
             AtMost(65536),
             "Sequences that hold KV at once; 0: no bound.");
+  v.Integer("running_tokens_max",
+            tenant.running_tokens_max,
+            AtMost(kTokensMax),
+            "Tokens that these may come to, prompts and outputs; others wait; 0: no bound.");
   v.Integer("waiting_max",
             tenant.waiting_max,
             AtMost(1 << 20),

@@ -24,6 +24,7 @@ std::optional<Duration> Maybe(Duration value) {
 TenantSpec ToTenantSpec(const TenantEntry& entry) {
   return {.weight = entry.weight,
           .running_max = Bound(entry.running_max),
+          .running_tokens_max = Bound(entry.running_tokens_max),
           .waiting_max = Bound(entry.waiting_max),
           .waiting_prompt_tokens_max = Bound(entry.waiting_prompt_tokens_max),
           .cached_blocks_guaranteed = entry.cached_blocks_guaranteed,

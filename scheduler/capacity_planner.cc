@@ -33,10 +33,10 @@ CapacityPlanner::Candidate CapacityPlanner::NextToAdmit(bool over_served) const 
   return {.sequence = best, .again = best != nullptr && best->preempted_in_ == limits_.plan_id};
 }
 
-// The first of the flow whose tenant may run more: flows may be shared by several tenants.
+// The first of the flow that is within its tenant's caps: flows may be shared by several tenants.
 Sequence* CapacityPlanner::HeadOf(FlowIndex flow) const {
   for (const auto& [key, sequence] : lane_.queue(flow)) {
-    if (sequence->tenant_->num_running < sequence->tenant_->spec.running_max) {
+    if (sequence->tenant_->MayRun(sequence->spec().tokens_max)) {
       return sequence;
     }
   }

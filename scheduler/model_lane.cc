@@ -36,7 +36,8 @@ void ModelLane::Wait(Sequence& sequence) {
   }
   queues_[sequence.flow_].emplace(KeyOf(sequence), &sequence);
   sequence.waiting_units_ = ExpectedUnits(sequence);
-  tenants_.AddEligible(sequence.flow_, sequence.waiting_units_);
+  tenants_.AddEligible(
+      *sequence.tenant_, sequence.flow_, sequence.waiting_units_, sequence.spec().tokens_max);
 }
 
 void ModelLane::StopWaiting(Sequence& sequence) {
@@ -47,7 +48,8 @@ void ModelLane::StopWaiting(Sequence& sequence) {
   }
   const size_t erased = queues_[sequence.flow_].erase(KeyOf(sequence));
   CHECK(erased == 1);
-  tenants_.RemoveEligible(sequence.flow_, sequence.waiting_units_);
+  tenants_.RemoveEligible(
+      *sequence.tenant_, sequence.flow_, sequence.waiting_units_, sequence.spec().tokens_max);
 }
 
 void ModelLane::Enqueue(Sequence& sequence) {
@@ -65,7 +67,7 @@ void ModelLane::Remove(Sequence& sequence) {
     --num_running_;
     num_paused_running_ -= sequence.paused_ ? 1 : 0;
     store_.Release(sequence);
-    tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
+    tenants_.RemoveResident(*sequence.tenant_, sequence.flow_, sequence.spec().tokens_max);
   }
   store_.Detach(sequence);
 }
@@ -149,7 +151,7 @@ void ModelLane::Admit(Sequence& sequence) {
   running_.insert(place, &sequence);
   ++num_running_;
   CHECK(!sequence.paused_);
-  tenants_.AddResident(*sequence.tenant_, sequence.flow_);
+  tenants_.AddResident(*sequence.tenant_, sequence.flow_, sequence.spec().tokens_max);
 }
 
 // Where results depend on how a prompt is cut (rule D4), state that decoding left is never computed
@@ -188,7 +190,7 @@ int64_t ModelLane::Preempt(Sequence& sequence) {
   ++sequence.preemptions_;
   --num_running_;
   num_paused_running_ -= sequence.paused_ ? 1 : 0;
-  tenants_.RemoveResident(*sequence.tenant_, sequence.flow_);
+  tenants_.RemoveResident(*sequence.tenant_, sequence.flow_, sequence.spec().tokens_max);
   Wait(sequence);
   return tokens;
 }

@@ -179,5 +179,34 @@ TEST_F(OverloadTest, AWaitingSequenceIsToldWhy) {
   EXPECT_EQ(scheduler_->Explain(next)->reason, Reason::kTenantCap);
 }
 
+TEST_F(OverloadTest, ATenantsRunningTokensAreBounded) {
+  Make({.running_max = 8});
+  ASSERT_TRUE(scheduler_->SetTenant(TenantId("a"), {.running_tokens_max = 300}).ok());
+  EXPECT_EQ(TrySubmit("a", 200, 101).status().code(), StatusCode::kResourceExhausted);
+  const SequenceId first = Submit("a", 100, 50);
+  const SequenceId large = Submit("a", 200, 50);  // 250 beside 150: waits
+  const SequenceId small = Submit("a", 100, 50);  // fits, and goes before it
+  Step();
+  EXPECT_EQ(scheduler_->Find(first)->state(), SequenceState::kRunning);
+  EXPECT_EQ(scheduler_->Find(small)->state(), SequenceState::kRunning);
+  EXPECT_EQ(scheduler_->Explain(large)->reason, Reason::kTenantCap);
+  // A tenant at its cap does not wait for the device: nobody is measured by it.
+  EXPECT_FALSE(scheduler_->tenants().flows()[0].backlogged());
+  scheduler_->Cancel(first);
+  scheduler_->Cancel(small);
+  Step();
+  Step();
+  EXPECT_EQ(scheduler_->Find(large)->state(), SequenceState::kRunning);
+  // A bound that was lowered since lets one run alone.
+  const SequenceId next = Submit("a", 20, 20);
+  ASSERT_TRUE(scheduler_->SetTenant(TenantId("a"), {.running_tokens_max = 10}).ok());
+  Step();
+  EXPECT_EQ(scheduler_->Explain(next)->reason, Reason::kTenantCap);
+  scheduler_->Cancel(large);
+  Step();
+  Step();
+  EXPECT_EQ(scheduler_->Find(next)->state(), SequenceState::kRunning);
+}
+
 }  // namespace
 }  // namespace inferd

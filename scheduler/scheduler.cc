@@ -125,6 +125,13 @@ StatusOr<SequenceId> Scheduler::Submit(SequenceSpec spec, TimePoint now) {
   now_ = std::max(now_, now);
   const Tenant* known = tenants_.Find(spec.tenant);
   const int64_t prompt_tokens = static_cast<int64_t>(spec.prompt->size());
+  if (known != nullptr && spec.tokens_max > known->spec.running_tokens_max) {
+    return ErrorF(StatusCode::kResourceExhausted,
+                  "the request may come to %d tokens, and its tenant's running requests to %d in "
+                  "all: ask for fewer",
+                  spec.tokens_max,
+                  known->spec.running_tokens_max);
+  }
   RETURN_IF_ERROR(waiting_.CheckTenant(prompt_tokens, known, tenants_.num_tenants()));
   if (waiting_.full()) {
     ShedFor(known);

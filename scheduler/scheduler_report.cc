@@ -1,5 +1,7 @@
 // What Scheduler says of itself: why a sequence waits, its counts, whether its invariants hold.
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "scheduler/scheduler.h"
 
@@ -27,11 +29,10 @@ std::optional<QueueReport> Scheduler::Explain(SequenceId id) const {
     report.num_before = lane.NumBefore(*sequence);
     report.units_ahead = tenants_.UnitsAhead(sequence->flow_, lane.UnitsBefore(*sequence));
     report.starts_in = rate_.TimeFor(report.units_ahead);
-    report.reason = sequence->tenant_->num_running >= sequence->tenant_->spec.running_max
-                        ? Reason::kTenantCap
-                    : report.num_before > 0      ? Reason::kOwnQueue
-                    : report.num_flows_ahead > 0 ? Reason::kOthersTurn
-                                                 : Reason::kRoom;
+    report.reason = !sequence->tenant_->MayRun(sequence->spec().tokens_max) ? Reason::kTenantCap
+                    : report.num_before > 0                                 ? Reason::kOwnQueue
+                    : report.num_flows_ahead > 0                            ? Reason::kOthersTurn
+                                                                            : Reason::kRoom;
   }
   return report;
 }
@@ -85,6 +86,7 @@ Status Scheduler::CheckIntegrity() const {
   int64_t never_ran = 0;
   int64_t prompt_tokens = 0;
   size_t alarms = 0;
+  std::map<const Tenant*, std::pair<int64_t, int64_t>> held;  // sequences, tokens
   for (const auto& [id, sequence] : sequences_) {
     const bool live = sequence->state_ != SequenceState::kFinished;
     const bool never = live && !sequence->started_;
@@ -93,6 +95,11 @@ Status Scheduler::CheckIntegrity() const {
     alarms += live && sequence->spec().deadline.has_value() ? 1 : 0;
     alarms += never && QueueAlarm(*sequence).has_value() ? 1 : 0;
     alarms += live && PauseAlarm(*sequence).has_value() ? 1 : 0;
+    if (!sequence->waits()) {  // it runs, or ended in a step that is in flight
+      auto& [num_running, tokens] = held[sequence->tenant_];
+      ++num_running;
+      tokens += sequence->spec().tokens_max;
+    }
     if (!live && !sequence->in_flight()) {
       return ErrorF(StatusCode::kInternal, "sequence %d ended and stayed", id.value());
     }
@@ -100,6 +107,11 @@ Status Scheduler::CheckIntegrity() const {
   if (never_ran != waiting_.num_sequences() || prompt_tokens != waiting_.prompt_tokens() ||
       alarms != alarms_.size()) {
     return ErrorF(StatusCode::kInternal, "counts of waiting sequences or deadlines are off");
+  }
+  for (const auto& [id, tenant] : tenants_.all()) {
+    if (held[tenant.get()] != std::pair(tenant->num_running, tenant->running_tokens)) {
+      return ErrorF(StatusCode::kInternal, "tenant %s: counts of what runs are off", id.value());
+    }
   }
   return OkStatus();
 }

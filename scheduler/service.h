@@ -17,7 +17,11 @@ inline constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 struct TenantSpec {
   // Share of the device while others are backlogged, in proportion to theirs: 1..kWeightMax.
   int64_t weight = 1;
-  int64_t running_max = kUnlimited;                // sequences that hold state at once
+  int64_t running_max = kUnlimited;  // sequences that hold state at once
+  // Tokens that these may come to, prompts and all the output that they may have. One that is
+  // larger is refused; after the bound was lowered it runs alone. What fits goes before what does
+  // not, within the tenant.
+  int64_t running_tokens_max = kUnlimited;
   int64_t waiting_max = kUnlimited;                // sequences that never ran yet
   int64_t waiting_prompt_tokens_max = kUnlimited;  // their prompts' tokens
   int64_t host_units_max = kUnlimited;  // of its preempted sequences' state, kept by the host

@@ -28,7 +28,7 @@ struct Flow {
   int64_t num_eligible = 0;     // waiting sequences that could be admitted: not paused, model there
   int64_t num_resident = 0;     // sequences that hold state
   int64_t waiting_units = 0;    // what the eligible ones are expected to cost
-  bool at_cap = false;          // its tenant may not run more sequences
+  bool at_cap = false;          // none of those is within its tenant's caps
   int64_t uncharged_units = 0;  // granted in the step in work, not yet in the key
   int64_t owed_units = 0;       // got before, to be charged with the next grant
   bool backlogged() const { return num_eligible > 0 && !at_cap; }

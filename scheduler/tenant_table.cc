@@ -58,7 +58,8 @@ Tenant& TenantTable::FindOrAdd(const TenantId& id) {
 
 Status TenantTable::SetSpec(const TenantId& id, const TenantSpec& spec) {
   if (spec.weight < 1 || spec.weight > TenantSpec::kWeightMax || spec.running_max < 0 ||
-      spec.waiting_max < 0 || spec.waiting_prompt_tokens_max < 0 || spec.host_units_max < 0) {
+      spec.running_tokens_max < 0 || spec.waiting_max < 0 || spec.waiting_prompt_tokens_max < 0 ||
+      spec.host_units_max < 0) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "tenant %s: its weight must be in [1, %d] and no limit negative",
                   id.value(),
@@ -68,8 +69,8 @@ Status TenantTable::SetSpec(const TenantId& id, const TenantSpec& spec) {
   tenant.spec = spec;
   if (policy_->flows_by() == FlowsBy::kTenant) {
     flows_[tenant.index].weight = spec.weight;
+    UpdateBacklog(tenant, tenant.index, flows_[tenant.index].backlogged());
   }
-  UpdateCap(tenant);
   return OkStatus();
 }
 
@@ -85,49 +86,54 @@ FlowIndex TenantTable::FlowOf(const Tenant& tenant, int32_t service_class) const
   return tenant.index;
 }
 
-void TenantTable::AddEligible(FlowIndex index, int64_t units) {
+void TenantTable::AddEligible(Tenant& tenant, FlowIndex index, int64_t units, int64_t tokens_max) {
   Flow& flow = flows_[index];
-  flow.waiting_units += units;
   const bool before = flow.backlogged();
+  flow.waiting_units += units;
   ++flow.num_eligible;
-  if (!before && flow.backlogged()) {
+  tenant.eligible_tokens.insert(tokens_max);
+  UpdateBacklog(tenant, index, before);
+}
+
+void TenantTable::RemoveEligible(Tenant& tenant,
+                                 FlowIndex index,
+                                 int64_t units,
+                                 int64_t tokens_max) {
+  Flow& flow = flows_[index];
+  CHECK(flow.num_eligible > 0);
+  const bool before = flow.backlogged();
+  flow.waiting_units -= units;
+  --flow.num_eligible;
+  tenant.eligible_tokens.erase(tenant.eligible_tokens.find(tokens_max));
+  UpdateBacklog(tenant, index, before);
+}
+
+void TenantTable::AddResident(Tenant& tenant, FlowIndex index, int64_t tokens_max) {
+  const bool before = flows_[index].backlogged();
+  ++flows_[index].num_resident;
+  ++tenant.num_running;
+  tenant.running_tokens += tokens_max;
+  UpdateBacklog(tenant, index, before);
+}
+
+void TenantTable::RemoveResident(Tenant& tenant, FlowIndex index, int64_t tokens_max) {
+  CHECK(flows_[index].num_resident > 0 && tenant.num_running > 0);
+  const bool before = flows_[index].backlogged();
+  --flows_[index].num_resident;
+  --tenant.num_running;
+  tenant.running_tokens -= tokens_max;
+  UpdateBacklog(tenant, index, before);
+}
+
+// A tenant at its cap does not wait for the device, so its flow must not hold the floor down. A
+// flow that several share stays: its queue passes over the tenant's sequences.
+void TenantTable::UpdateBacklog(const Tenant& tenant, FlowIndex index, bool was_backlogged) {
+  Flow& flow = flows_[index];
+  flow.at_cap = policy_->flows_by() == FlowsBy::kTenant && tenant.at_cap();
+  if (!was_backlogged && flow.backlogged()) {
     policy_->OnBacklogged(flows_, index);
   }
   UpdateKey(index);
-}
-
-void TenantTable::RemoveEligible(FlowIndex index, int64_t units) {
-  CHECK(flows_[index].num_eligible > 0);
-  flows_[index].waiting_units -= units;
-  --flows_[index].num_eligible;
-  UpdateKey(index);
-}
-
-void TenantTable::AddResident(Tenant& tenant, FlowIndex index) {
-  ++flows_[index].num_resident;
-  ++tenant.num_running;
-  UpdateCap(tenant);
-}
-
-void TenantTable::RemoveResident(Tenant& tenant, FlowIndex index) {
-  CHECK(flows_[index].num_resident > 0 && tenant.num_running > 0);
-  --flows_[index].num_resident;
-  --tenant.num_running;
-  UpdateCap(tenant);
-}
-
-// A tenant at its cap does not wait for the device, so its flow must not hold the floor down.
-void TenantTable::UpdateCap(Tenant& tenant) {
-  if (policy_->flows_by() != FlowsBy::kTenant) {
-    return;  // the flow is shared; the queue passes over the tenant's sequences
-  }
-  Flow& flow = flows_[tenant.index];
-  const bool before = flow.backlogged();
-  flow.at_cap = tenant.num_running >= tenant.spec.running_max;
-  if (!before && flow.backlogged()) {
-    policy_->OnBacklogged(flows_, tenant.index);
-  }
-  UpdateKey(tenant.index);
 }
 
 void TenantTable::Charge(FlowIndex index, int64_t units) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct Tenant {
   TenantSpec spec;
   uint32_t index = 0;  // in order of first appearance
   int64_t num_running = 0;
+  int64_t running_tokens = 0;  // that those may come to
+  std::multiset<int64_t>
+      eligible_tokens;      // that each which waits and could be admitted may come to
   int64_t num_waiting = 0;  // never ran yet
   int64_t waiting_prompt_tokens = 0;
   int64_t num_host_units = 0;
@@ -28,6 +32,13 @@ struct Tenant {
   int64_t output_share = kShareOne / 4;
   static constexpr int64_t kShareOne = 1024;
 
+  // Within its caps, one more that may come to so many tokens?
+  bool MayRun(int64_t tokens_max) const {
+    return num_running < spec.running_max &&
+           (num_running == 0 || tokens_max <= spec.running_tokens_max - running_tokens);
+  }
+  // Of those that wait none is within its caps: it does not wait for the device.
+  bool at_cap() const { return !eligible_tokens.empty() && !MayRun(*eligible_tokens.begin()); }
   // A sequence that might have had `declared` output tokens finished with `used`.
   void LearnOutput(int64_t used, int64_t declared);
   // Output tokens still to be expected of one that may have `left` more.
@@ -58,12 +69,12 @@ class TenantTable {
   size_t num_tenants() const { return tenants_.size(); }
 
   // A sequence of the flow became, or is no longer, one that waits and could be admitted.
-  // `units`: what it is expected to cost.
-  void AddEligible(FlowIndex flow, int64_t units);
-  void RemoveEligible(FlowIndex flow, int64_t units);
+  // `units`: what it is expected to cost; `tokens_max`: what it may come to.
+  void AddEligible(Tenant& tenant, FlowIndex flow, int64_t units, int64_t tokens_max);
+  void RemoveEligible(Tenant& tenant, FlowIndex flow, int64_t units, int64_t tokens_max);
   // A sequence holds state from now on, or does not any more.
-  void AddResident(Tenant& tenant, FlowIndex flow);
-  void RemoveResident(Tenant& tenant, FlowIndex flow);
+  void AddResident(Tenant& tenant, FlowIndex flow, int64_t tokens_max);
+  void RemoveResident(Tenant& tenant, FlowIndex flow, int64_t tokens_max);
 
   // Service that a flow got, to be charged with its next grant: a plan's charge is all at once.
   void Owe(FlowIndex flow, int64_t units) { flows_[flow].owed_units += units; }
@@ -89,7 +100,7 @@ class TenantTable {
   bool in_reorder_window(FlowIndex flow, uint64_t floor) const;
 
  private:
-  void UpdateCap(Tenant& tenant);
+  void UpdateBacklog(const Tenant& tenant, FlowIndex flow, bool was_backlogged);
   void UpdateKey(FlowIndex flow) {
     backlogged_keys_[flow] =
         flows_[flow].backlogged() ? flows_[flow].key : ServicePolicy::kNoWindow;

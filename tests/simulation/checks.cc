@@ -253,11 +253,13 @@ void Checks::CheckCaps() {
   for (const TenantSetup& setup : workload_.tenants) {
     const Tenant* tenant = scheduler_.tenants().Find(TenantId(setup.name));
     if (tenant != nullptr && (tenant->num_running > tenant->spec.running_max ||
+                              tenant->running_tokens > tenant->spec.running_tokens_max ||
                               tenant->num_waiting > tenant->spec.waiting_max)) {
       Fail(check::kCaps,
-           absl::StrFormat("tenant %s: %d running, %d waiting",
+           absl::StrFormat("tenant %s: %d running with %d tokens, %d waiting",
                            setup.name,
                            tenant->num_running,
+                           tenant->running_tokens,
                            tenant->num_waiting));
     }
   }

@@ -11,7 +11,8 @@ namespace {
 
 class Generator {
  public:
-  Generator(WorkloadKind kind, uint64_t seed) : kind_(kind), random_(seed * 2 + 1) {
+  Generator(WorkloadKind kind, uint64_t seed)
+      : kind_(kind), random_(seed * 2 + 1), caps_(seed * 2) {
     workload_.seed = seed;
   }
 
@@ -116,6 +117,9 @@ class Generator {
       if (kind_ == WorkloadKind::kFuzz && OneIn(5)) {
         tenant.running_max = Between(1, 6);
       }
+      if (kind_ == WorkloadKind::kFuzz && caps_.Below(4) == 0) {
+        tenant.running_tokens_max = 128 << caps_.Below(5);
+      }
       if (workload_.device.lease_tokens > 0 && OneIn(2)) {
         tenant.budget_tokens = Between(20, 600);
       }
@@ -204,6 +208,7 @@ class Generator {
 
   const WorkloadKind kind_;
   SplitMix64 random_;
+  SplitMix64 caps_;  // apart, so that what the others draw stays as it was
   Workload workload_;
 };
 

@@ -247,6 +247,9 @@ class Parser {
                      line.NumberOption("queue", tenant.waiting_max, {1, 1 << 20}));
     ASSIGN_OR_RETURN(tenant.running_max,
                      line.NumberOption("running", tenant.running_max, {1, 1 << 20}));
+    ASSIGN_OR_RETURN(
+        tenant.running_tokens_max,
+        line.NumberOption("running_tokens", tenant.running_tokens_max, {1, int64_t{1} << 40}));
     ASSIGN_OR_RETURN(tenant.guaranteed_blocks, line.NumberOption("guaranteed", 0, kAnyCount));
     ASSIGN_OR_RETURN(tenant.budget_tokens,
                      line.NumberOption("budget", tenant.budget_tokens, kAnyCount));

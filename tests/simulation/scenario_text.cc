@@ -92,6 +92,9 @@ std::string TenantText(const TenantSetup& tenant) {
                                      tenant.waiting_max,
                                      tenant.running_max,
                                      tenant.budget_tokens);
+  if (tenant.running_tokens_max != TenantSetup().running_tokens_max) {
+    absl::StrAppend(&text, " running_tokens=", tenant.running_tokens_max);
+  }
   if (tenant.guaranteed_blocks > 0) {
     absl::StrAppend(&text, " guaranteed=", tenant.guaranteed_blocks);
   }

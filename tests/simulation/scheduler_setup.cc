@@ -96,6 +96,7 @@ std::unique_ptr<Scheduler> MakeScheduler(const Workload& workload) {
         scheduler->SetTenant(TenantId(tenant.name),
                              {.weight = tenant.weight,
                               .running_max = tenant.running_max,
+                              .running_tokens_max = tenant.running_tokens_max,
                               .waiting_max = tenant.waiting_max,
                               .cached_blocks_guaranteed = tenant.guaranteed_blocks,
                               .reserves_all_output = tenant.strict});

@@ -70,6 +70,7 @@ struct TenantSetup {
   int64_t weight = 1;
   int64_t waiting_max = 1024;  // sequences
   int64_t running_max = 1 << 20;
+  int64_t running_tokens_max = int64_t{1} << 40;
   int64_t guaranteed_blocks = 0;
   int64_t budget_tokens = 1'000'000'000;  // output tokens it may lease
   bool strict = false;                    // reserves all that it declares
