@@ -1,23 +1,53 @@
 #include "scheduler/prefix_cache.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
 namespace inferd {
 
-size_t PrefixCache::DigestHash::operator()(const Digest& digest) const {
+namespace {
+
+size_t HashOf(const Digest& key) {
   size_t hash = 0;  // a digest is uniform already
-  std::memcpy(&hash, digest.bytes.data(), sizeof(hash));
+  std::memcpy(&hash, key.bytes.data(), sizeof(hash));
   return hash;
 }
 
+}  // namespace
+
 PrefixCache::PrefixCache(const ModelGeometry& geometry, std::vector<KvBlockPool>& pools)
     : geometry_(geometry), pools_(pools), orders_(pools.size()), all_(pools.size()) {
+  size_t num_units = 0;  // an entry has one of them at least
   for (const KvBlockPool& pool : pools) {
     by_unit_.emplace_back(static_cast<size_t>(pool.capacity()), kNone);
+    num_units += static_cast<size_t>(pool.capacity());
   }
+  buckets_.assign(std::bit_ceil(num_units + 1), kNone);
+}
+
+PrefixCache::EntryIndex& PrefixCache::BucketOf(const Digest& key) {
+  return buckets_[HashOf(key) & (buckets_.size() - 1)];
+}
+
+PrefixCache::EntryIndex PrefixCache::FindKey(const Digest& key) const {
+  EntryIndex index = buckets_[HashOf(key) & (buckets_.size() - 1)];
+  while (index != kNone && entries_[index].key != key) {
+    index = entries_[index].next_of_bucket;
+  }
+  return index;
+}
+
+void PrefixCache::ForgetKey(EntryIndex index) {
+  EntryIndex* link = &BucketOf(entries_[index].key);
+  while (*link != index) {
+    CHECK(*link != kNone);
+    link = &entries_[*link].next_of_bucket;
+  }
+  *link = entries_[index].next_of_bucket;
 }
 
 DomainIndex PrefixCache::EnterDomain(const Digest& root, int64_t guaranteed) {
@@ -58,8 +88,8 @@ void PrefixCache::DropDomainIfEmpty(DomainIndex index) {
 }
 
 PrefixCache::EntryIndex PrefixCache::Lookup(const Digest& key, const BlockTokens& tokens) const {
-  const auto it = by_key_.find(key);
-  return it == by_key_.end() || entries_[it->second].tokens != tokens ? kNone : it->second;
+  const EntryIndex index = FindKey(key);
+  return index == kNone || entries_[index].tokens != tokens ? kNone : index;
 }
 
 // The most blocks, from the start, for which every group has what a sequence that goes on there
@@ -97,8 +127,7 @@ void PrefixCache::Insert(DomainIndex domain,
                          const BlockTokens& tokens,
                          std::span<const BlockIndex> units,
                          bool pinned) {
-  const auto it = by_key_.find(key);
-  EntryIndex index = it == by_key_.end() ? kNone : it->second;
+  EntryIndex index = FindKey(key);
   if (index == kNone) {
     for (size_t g = 0; g < pools_.size(); ++g) {
       const StateGroup& group = geometry_.groups[g];
@@ -114,11 +143,11 @@ void PrefixCache::Insert(DomainIndex domain,
   entry.pinned = entry.pinned || pinned;
   for (size_t g = 0; g < pools_.size(); ++g) {
     // A unit serves one entry: equal blocks of two domains are never shared.
-    if (units[g] == kNoBlock || entry.units[g].index != kNoBlock ||
-        by_unit_[g][units[g]] != kNone) {
+    Unit& unit = At(index, g);
+    if (units[g] == kNoBlock || unit.index != kNoBlock || by_unit_[g][units[g]] != kNone) {
       continue;
     }
-    entry.units[g].index = units[g];
+    unit.index = units[g];
     by_unit_[g][units[g]] = index;
     pools_[g].AddReference(units[g]);
     ++orders_[g][entry.domain].held;
@@ -132,6 +161,7 @@ PrefixCache::EntryIndex PrefixCache::NewEntry(DomainIndex domain,
   if (free_entries_.empty()) {
     free_entries_.push_back(static_cast<EntryIndex>(entries_.size()));
     entries_.emplace_back();
+    units_.resize(units_.size() + pools_.size());
   }
   const EntryIndex index = free_entries_.back();
   free_entries_.pop_back();
@@ -141,15 +171,15 @@ PrefixCache::EntryIndex PrefixCache::NewEntry(DomainIndex domain,
   entry.domain = domain;
   entry.pinned = false;
   entry.used = true;
-  entry.units.assign(pools_.size(), Unit{});
-  by_key_.emplace(key, index);
+  EntryIndex& bucket = BucketOf(key);
+  entry.next_of_bucket = std::exchange(bucket, index);
   ++domains_[domain].entries;
   return index;
 }
 
 void PrefixCache::OnTaken(size_t group, BlockIndex unit) {
   const EntryIndex entry = by_unit_[group][unit];
-  if (entry != kNone && entries_[entry].units[group].idle_since != 0) {
+  if (entry != kNone && At(entry, group).idle_since != 0) {
     Unlink(group, entry);
   }
 }
@@ -163,38 +193,35 @@ void PrefixCache::OnGivenBack(size_t group, BlockIndex unit) {
 
 void PrefixCache::Append(size_t group, EntryIndex index) {
   Order& order = orders_[group][entries_[index].domain];
-  Unit& unit = entries_[index].units[group];
+  Unit& unit = At(index, group);
   unit.idle_since = ++tick_;
   unit.older = order.newest;
   unit.newer = kNone;
-  (order.newest == kNone ? order.oldest : entries_[order.newest].units[group].newer) = index;
+  (order.newest == kNone ? order.oldest : At(order.newest, group).newer) = index;
   order.newest = index;
   order.oldest_since = std::min(order.oldest_since, unit.idle_since);
   ++order.evictable;
   AllDomains& all = all_[group];
   unit.older_of_all = all.newest;
   unit.newer_of_all = kNone;
-  (all.newest == kNone ? all.oldest : entries_[all.newest].units[group].newer_of_all) = index;
+  (all.newest == kNone ? all.oldest : At(all.newest, group).newer_of_all) = index;
   all.newest = index;
   ++all.evictable;
 }
 
 void PrefixCache::Unlink(size_t group, EntryIndex index) {
   Order& order = orders_[group][entries_[index].domain];
-  Unit& unit = entries_[index].units[group];
-  (unit.older == kNone ? order.oldest : entries_[unit.older].units[group].newer) = unit.newer;
-  (unit.newer == kNone ? order.newest : entries_[unit.newer].units[group].older) = unit.older;
+  Unit& unit = At(index, group);
+  (unit.older == kNone ? order.oldest : At(unit.older, group).newer) = unit.newer;
+  (unit.newer == kNone ? order.newest : At(unit.newer, group).older) = unit.older;
   unit.older = unit.newer = kNone;
   unit.idle_since = 0;
-  order.oldest_since =
-      order.oldest == kNone ? ~uint64_t{0} : entries_[order.oldest].units[group].idle_since;
+  order.oldest_since = order.oldest == kNone ? ~uint64_t{0} : At(order.oldest, group).idle_since;
   --order.evictable;
   AllDomains& all = all_[group];
-  (unit.older_of_all == kNone ? all.oldest
-                              : entries_[unit.older_of_all].units[group].newer_of_all) =
+  (unit.older_of_all == kNone ? all.oldest : At(unit.older_of_all, group).newer_of_all) =
       unit.newer_of_all;
-  (unit.newer_of_all == kNone ? all.newest
-                              : entries_[unit.newer_of_all].units[group].older_of_all) =
+  (unit.newer_of_all == kNone ? all.newest : At(unit.newer_of_all, group).older_of_all) =
       unit.older_of_all;
   unit.older_of_all = unit.newer_of_all = kNone;
   --all.evictable;
@@ -246,40 +273,34 @@ void PrefixCache::DropUnit(size_t group, EntryIndex index) {
     DropEntry(index);
     return;
   }
-  Entry& entry = entries_[index];
-  Unit& unit = entry.units[group];
+  TakeUnit(group, index);
+  const Unit* const units = &At(index, 0);
+  if (std::all_of(
+          units, units + pools_.size(), [](const Unit& unit) { return unit.index == kNoBlock; })) {
+    DropEntry(index);
+  }
+}
+
+void PrefixCache::TakeUnit(size_t group, EntryIndex index) {
+  Unit& unit = At(index, group);
   if (unit.idle_since != 0) {
     Unlink(group, index);
   }
   by_unit_[group][unit.index] = kNone;
   pools_[group].Release(unit.index);
-  --orders_[group][entry.domain].held;
+  --orders_[group][entries_[index].domain].held;
   --stats_.units;
   unit = {};
-  if (std::all_of(entry.units.begin(), entry.units.end(), [](const Unit& other) {
-        return other.index == kNoBlock;
-      })) {
-    DropEntry(index);
-  }
 }
 
 void PrefixCache::DropEntry(EntryIndex index) {
   Entry& entry = entries_[index];
   for (size_t g = 0; g < pools_.size(); ++g) {
-    Unit& unit = entry.units[g];
-    if (unit.index == kNoBlock) {
-      continue;
+    if (At(index, g).index != kNoBlock) {
+      TakeUnit(g, index);
     }
-    if (unit.idle_since != 0) {
-      Unlink(g, index);
-    }
-    by_unit_[g][unit.index] = kNone;
-    pools_[g].Release(unit.index);
-    --orders_[g][entry.domain].held;
-    --stats_.units;
-    unit = {};
   }
-  by_key_.erase(entry.key);
+  ForgetKey(index);
   entry.used = false;
   free_entries_.push_back(index);
   --domains_[entry.domain].entries;
@@ -293,10 +314,10 @@ void PrefixCache::CountLookup(const LookupTokens& tokens) {
 }
 
 void PrefixCache::CountReferences(std::vector<std::vector<uint32_t>>& references) const {
-  for (const Entry& entry : entries_) {
-    for (size_t g = 0; entry.used && g < pools_.size(); ++g) {
-      if (entry.units[g].index != kNoBlock) {
-        ++references[g][entry.units[g].index];
+  for (EntryIndex index = 0; index < entries_.size(); ++index) {
+    for (size_t g = 0; entries_[index].used && g < pools_.size(); ++g) {
+      if (unit(index, g) != kNoBlock) {
+        ++references[g][unit(index, g)];
       }
     }
   }
@@ -309,11 +330,11 @@ Status PrefixCache::CheckIntegrity() const {
     if (!entry.used) {
       continue;
     }
-    if (const auto it = by_key_.find(entry.key); it == by_key_.end() || it->second != index) {
+    if (FindKey(entry.key) != index) {
       return ErrorF(StatusCode::kInternal, "cache entry %d is not found by its key", index);
     }
     for (size_t g = 0; g < pools_.size(); ++g) {
-      const Unit& unit = entry.units[g];
+      const Unit& unit = At(index, g);
       const bool idle = unit.index != kNoBlock && pools_[g].references(unit.index) == 1;
       if (unit.index != kNoBlock && by_unit_[g][unit.index] != index) {
         return ErrorF(StatusCode::kInternal, "unit %d of group %d is another's", unit.index, g);

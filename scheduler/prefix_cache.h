@@ -1,10 +1,10 @@
 // PrefixCache: state of prompts that were computed, found again by what was computed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "base/digest.h"
@@ -60,9 +60,7 @@ class PrefixCache {
              const KeyOf& key_of,
              const PublicKeyOf& public_key_of,
              const TokensOf& tokens_of) const;
-  BlockIndex unit(EntryIndex entry, size_t group) const {
-    return entries_[entry].units[group].index;
-  }
+  BlockIndex unit(EntryIndex entry, size_t group) const { return At(entry, group).index; }
 
   // Keeps units[g] (kNoBlock: none) as the block of `key`. What the entry has already stays; units
   // that it lacks are added. The caller's references are its own.
@@ -108,9 +106,9 @@ class PrefixCache {
     Digest key;
     BlockTokens tokens{};
     DomainIndex domain = kNoDomain;
+    EntryIndex next_of_bucket = kNone;
     bool pinned = false;
-    bool used = false;        // false: on the free list
-    std::vector<Unit> units;  // [groups]
+    bool used = false;  // false: on the free list
   };
   struct Order {  // of eviction, oldest first
     EntryIndex oldest = kNone;
@@ -125,26 +123,33 @@ class PrefixCache {
     int64_t sequences = 0;
     int64_t entries = 0;
   };
-  struct DigestHash {
-    size_t operator()(const Digest& digest) const;
-  };
-
+  Unit& At(EntryIndex entry, size_t group) { return units_[entry * pools_.size() + group]; }
+  const Unit& At(EntryIndex entry, size_t group) const {
+    return units_[entry * pools_.size() + group];
+  }
+  EntryIndex& BucketOf(const Digest& key);
+  EntryIndex FindKey(const Digest& key) const;
   EntryIndex Lookup(const Digest& key, const BlockTokens& tokens) const;
   int64_t UsableBlocks(const std::vector<EntryIndex>& entries) const;
   EntryIndex NewEntry(DomainIndex domain, const Digest& key, const BlockTokens& tokens);
   void Append(size_t group, EntryIndex entry);
   void Unlink(size_t group, EntryIndex entry);
   void DropUnit(size_t group, EntryIndex entry);
+  void TakeUnit(size_t group, EntryIndex entry);
   void DropEntry(EntryIndex entry);
+  void ForgetKey(EntryIndex entry);
   void DropDomainIfEmpty(DomainIndex domain);
   int64_t EvictableOf(DomainIndex index, size_t group, bool own) const;
 
   const ModelGeometry& geometry_;
   std::vector<KvBlockPool>& pools_;
+  // A full pool's entries are cold, and each part of one that is somewhere else is another miss: so
+  // units lie in one piece, and the hash table's chains run through the entries.
   std::vector<Entry> entries_;
+  std::vector<Unit> units_;  // [entries][groups]
   std::vector<EntryIndex> free_entries_;
-  std::unordered_map<Digest, EntryIndex, DigestHash> by_key_;  // looked up, never iterated
-  std::vector<std::vector<EntryIndex>> by_unit_;               // [groups][unit]
+  std::vector<EntryIndex> buckets_;               // by key; a power of two
+  std::vector<std::vector<EntryIndex>> by_unit_;  // [groups][unit]
   std::map<Digest, DomainIndex> domains_by_root_;
   std::vector<Domain> domains_;
   std::vector<std::vector<Order>>
