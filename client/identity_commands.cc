@@ -178,9 +178,16 @@ class Runner {
   }
 
   void PrintKeys(const v1::ListKeysResponse& response) {
-    Table table(
-        {{"KEY"}, {"TENANT"}, {"PROJECT"}, {"SCOPES"}, {"SOURCES"}, {"EXPIRES"}, {"STATE"}});
-    const auto now = google::protobuf::util::TimeUtil::GetCurrentTime();
+    Table table({{"KEY"},
+                 {"TENANT"},
+                 {"PROJECT"},
+                 {"SCOPES"},
+                 {"SOURCES"},
+                 {"EXPIRES"},
+                 {"LAST USED"},
+                 {"STATE"}});
+    using google::protobuf::util::TimeUtil;
+    const auto now = TimeUtil::GetCurrentTime();
     for (const v1::ApiKeyInfo& key : response.keys()) {
       table.AddRow({key.id(),
                     key.tenant(),
@@ -188,6 +195,7 @@ class Runner {
                     Joined(key.scopes()),
                     Joined(key.sources()),
                     DayOf(key.expires()),
+                    key.has_last_used() ? TimeUtil::ToString(key.last_used()) : "-",
                     key.revoked()          ? "revoked"
                     : key.expires() <= now ? "expired"
                                            : "good"});

@@ -29,6 +29,11 @@ void AddAccount(CLI::App& verb, QuotaCommand& command, bool org_required) {
   verb.add_option("--model", command.model, "the model; none: all");
 }
 
+void AddDays(CLI::App& verb, QuotaCommand& command) {
+  verb.add_option("--from", command.from, "first UTC day, 2026-11-01; none: today");
+  verb.add_option("--to", command.to, "last UTC day; none: today");
+}
+
 void AddSet(CLI::App& quota, QuotaCommand& command) {
   CLI::App* set = Verb(quota,
                        "set",
@@ -53,6 +58,18 @@ void AddSet(CLI::App& quota, QuotaCommand& command) {
   set->add_option("--raised-burst", command.raised_burst, "and its burst");
 }
 
+void AddSimulate(CLI::App& quota, QuotaCommand& command) {
+  CLI::App* simulate =
+      Verb(quota,
+           "simulate",
+           "Says what proposed limits would have refused of the traffic in the audit log. The file "
+           "has a list `quotas`, as inferd.yaml; it stands for all limits.",
+           "quota simulate proposed.yaml --from 2026-11-01 --to 2026-11-20",
+           command);
+  simulate->add_option("file", command.file, "the proposed limits, YAML")->required();
+  AddDays(*simulate, command);
+}
+
 }  // namespace
 
 void AddQuotaCommands(CLI::App& app, QuotaCommand& command) {
@@ -62,12 +79,11 @@ void AddQuotaCommands(CLI::App& app, QuotaCommand& command) {
                          "usage --from 2026-11-01 --csv > november.csv",
                          command);
   AddAccount(*usage, command, false);
-  usage->add_option("--from", command.from, "first UTC day, 2026-11-01; none: today");
-  usage->add_option("--to", command.to, "last UTC day; none: today");
+  AddDays(*usage, command);
   usage->add_flag("--csv", command.csv, "comma-separated values, with a line of names");
   CLI::App* quota = app.add_subcommand(
       "quota",
-      "Shows, explains and sets limits on use.\n\nExamples:\n"
+      "Shows, explains, tries and sets limits on use.\n\nExamples:\n"
       "  inferctl quota show --org acme\n  inferctl quota explain --org acme --tenant search "
       "--input-tokens 2000 --output-tokens 500\n");
   quota->require_subcommand(0, 1);
@@ -87,6 +103,7 @@ void AddQuotaCommands(CLI::App& app, QuotaCommand& command) {
   AddAccount(*explain, command, true);
   explain->add_option("--input-tokens", command.input_tokens, "tokens of its prompt");
   explain->add_option("--output-tokens", command.output_tokens, "tokens that it may generate");
+  AddSimulate(*quota, command);
   AddSet(*quota, command);
   Verb(*quota,
        "remove",
@@ -105,7 +122,7 @@ Status NameQuotaCommand(const CLI::App& noun, QuotaCommand& command) {
   const auto chosen = noun.get_subcommands();
   if (chosen.empty()) {
     return ErrorF(StatusCode::kInvalidArgument,
-                  "a command is missing after quota: show, explain, set or remove");
+                  "a command is missing after quota: show, explain, simulate, set or remove");
   }
   command.verb = chosen.front()->get_name();
   return OkStatus();

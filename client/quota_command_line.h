@@ -15,11 +15,12 @@ namespace inferd {
 
 // Each verb uses some of the fields.
 struct QuotaCommand {
-  std::string verb;  // usage, show, explain, set, remove
+  std::string verb;  // usage, show, explain, simulate, set, remove
   std::string admin = kDefaultAdminEndpoint;
   // Whose; empty names are all.
   std::string org, tenant, project, key, model;
-  std::string from, to;  // of usage: 2026-11-21; empty: today
+  std::string from, to;  // of usage and simulate: 2026-11-21; empty: today
+  std::string file;      // of simulate: the proposed limits
   bool csv = false;
   bool json = false;
   uint64_t input_tokens = 0, output_tokens = 0;  // of explain

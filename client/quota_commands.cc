@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "base/file.h"
 #include "client/admin_call.h"
 #include "client/commands.h"
 #include "client/quota_command_line.h"
@@ -15,6 +16,7 @@ using Align = Table::Align;
 
 // The first usage of a process reads the whole log.
 constexpr Duration kTimeout = std::chrono::minutes(5);
+constexpr uint64_t kLimitsBytesMax = 1 << 20;
 
 double Seconds(const google::protobuf::Duration& duration) {
   return static_cast<double>(duration.seconds()) + static_cast<double>(duration.nanos()) / 1e9;
@@ -189,6 +191,51 @@ class QuotaRun {
     return OkStatus();
   }
 
+  Status Simulate() {
+    v1::SimulateQuotasRequest request;
+    ASSIGN_OR_RETURN(*request.mutable_limits(), ReadFile(command_.file, kLimitsBytesMax));
+    request.set_name(command_.file);
+    request.set_from(command_.from);
+    request.set_to(command_.to);
+    v1::SimulateQuotasResponse response;
+    RETURN_IF_ERROR(Call(&v1::QuotaAdminService::Stub::SimulateQuotas, request, response));
+    if (json()) {
+      Json breaches = Json::array();
+      for (const v1::SimulatedBreach& breach : response.breaches()) {
+        breaches.push_back({{"limit", breach.limit()},
+                            {"tenant", breach.tenant()},
+                            {"refused", breach.refused()},
+                            {"refused_tokens", breach.refused_tokens()},
+                            {"noticed", breach.noticed()}});
+      }
+      Print({{"requests", response.requests()},
+             {"refused", response.refused()},
+             {"skipped", response.skipped()},
+             {"breaches", breaches}});
+      return OkStatus();
+    }
+    Table table({{.title = "LIMIT"},
+                 {.title = "TENANT"},
+                 {.title = "REFUSED", .align = Align::kRight},
+                 {.title = "TOKENS", .align = Align::kRight},
+                 {.title = "NOTICED", .align = Align::kRight}});
+    for (const v1::SimulatedBreach& breach : response.breaches()) {
+      table.AddRow({breach.limit(),
+                    breach.tenant(),
+                    std::to_string(breach.refused()),
+                    std::to_string(breach.refused_tokens()),
+                    std::to_string(breach.noticed())});
+    }
+    table.Print(terminal_.out, common_.headers);
+    terminal_.out << response.requests() << " requests, " << response.refused()
+                  << " would have been refused\n";
+    if (response.skipped() > 0) {
+      terminal_.err << "error: " << response.skipped()
+                    << " requests more were open at a time than can be simulated\n";
+    }
+    return OkStatus();
+  }
+
   Status Set() {
     v1::SetQuotaRequest request;
     request.set_id(command_.id);
@@ -289,11 +336,12 @@ class QuotaRun {
 
 ExitCode RunQuota(const CommonOptions& common, const QuotaCommand& command, Terminal& terminal) {
   QuotaRun run(common, command, terminal);
-  const Status status = command.verb == "usage"     ? run.Usage()
-                        : command.verb == "show"    ? run.Show()
-                        : command.verb == "explain" ? run.Explain()
-                        : command.verb == "set"     ? run.Set()
-                                                    : run.Remove();
+  const Status status = command.verb == "usage"      ? run.Usage()
+                        : command.verb == "show"     ? run.Show()
+                        : command.verb == "explain"  ? run.Explain()
+                        : command.verb == "simulate" ? run.Simulate()
+                        : command.verb == "set"      ? run.Set()
+                                                     : run.Remove();
   CommonOptions at_admin = common;
   at_admin.connection.endpoint = command.admin;
   return status.ok() ? ExitCode::kOk : FailCall(status, at_admin, terminal);

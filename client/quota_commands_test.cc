@@ -54,6 +54,13 @@ TEST(QuotaCommandLine, NamesVerbAccountAndNumbers) {
   EXPECT_EQ(set->raised_limit, 7u);
   EXPECT_EQ(set->mode, "enforce");
   EXPECT_EQ(set->admin, "unix:/x");
+  const auto simulate =
+      Parse<QuotaCommand>({"quota", "simulate", "new.yaml", "--from", "2026-11-01"});
+  ASSERT_TRUE(simulate.has_value());
+  EXPECT_EQ(simulate->verb, "simulate");
+  EXPECT_EQ(simulate->file, "new.yaml");
+  EXPECT_EQ(simulate->from, "2026-11-01");
+  EXPECT_FALSE(Parse<QuotaCommand>({"quota", "simulate"}).has_value());
   EXPECT_FALSE(Parse<QuotaCommand>({"quota"}).has_value());
   EXPECT_FALSE(Parse<QuotaCommand>({"quota", "show"}).has_value());
   EXPECT_FALSE(Parse<QuotaCommand>({"quota", "set", "a", "--org", "o"}).has_value());

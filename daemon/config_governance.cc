@@ -68,11 +68,11 @@ void VisitTerms(FieldVisitor& v, QuotaEntry& quota) {
 
 // `visit` gets each item, in its map.
 template <typename Visit>
-void VisitQuotas(FieldVisitor& v,
-                 std::vector<QuotaEntry>& quotas,
-                 int64_t size_max,
-                 std::string_view doc,
-                 Visit visit) {
+void VisitList(FieldVisitor& v,
+               std::vector<QuotaEntry>& quotas,
+               int64_t size_max,
+               std::string_view doc,
+               Visit visit) {
   quotas.resize(
       v.BeginList("quotas", quotas.size(), {.min = 0, .max = size_max, .required = false}, doc));
   for (size_t i = 0; i < quotas.size(); ++i) {
@@ -95,26 +95,30 @@ void VisitGovernance(FieldVisitor& v, Config& c) {
            "policies, and whoever is authenticated may use every model.");
   v.String("policies", c.policy.policies, {}, "Cedar policies, under the same rule.");
   v.Leave();
-  VisitQuotas(v,
-              c.quotas,
-              kQuotasMax,
-              "Limits on use; all that cover a request must hold.",
-              [&v](QuotaEntry& quota) {
-                VisitId(v, quota);
-                VisitOwner(v, quota);
-                VisitTerms(v, quota);
-              });
+  VisitQuotas(v, c.quotas);
+}
+
+void VisitQuotas(FieldVisitor& v, std::vector<QuotaEntry>& quotas) {
+  VisitList(v,
+            quotas,
+            kQuotasMax,
+            "Limits on use; all that cover a request must hold.",
+            [&v](QuotaEntry& quota) {
+              VisitId(v, quota);
+              VisitOwner(v, quota);
+              VisitTerms(v, quota);
+            });
 }
 
 void VisitTenantQuotas(FieldVisitor& v, std::vector<QuotaEntry>& quotas) {
-  VisitQuotas(v,
-              quotas,
-              kTenantQuotasMax,
-              "Limits on the tenant's use, as the daemon's quotas.",
-              [&v](QuotaEntry& quota) {
-                VisitId(v, quota);
-                VisitTerms(v, quota);
-              });
+  VisitList(v,
+            quotas,
+            kTenantQuotasMax,
+            "Limits on the tenant's use, as the daemon's quotas.",
+            [&v](QuotaEntry& quota) {
+              VisitId(v, quota);
+              VisitTerms(v, quota);
+            });
 }
 
 QuotaLimit ToQuotaLimit(const QuotaEntry& entry) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/utf8.h"
 #include "daemon/config_values.h"
 
 namespace inferd {
@@ -321,6 +322,28 @@ YAML::Node NodeAt(const YAML::Node& root, std::string_view key) {
     key.remove_prefix(end);
   }
   return node;
+}
+
+std::vector<std::string> ReadYaml(
+    std::string_view text,
+    const std::string& file_name,
+    const std::function<void(YamlReader& reader, const YAML::Node& root)>& visit) {
+  if (!IsValidUtf8(text)) {
+    return {file_name + ":1:1: error: not valid UTF-8"};
+  }
+  try {
+    YAML::Node root = YAML::Load(std::string(text));
+    if (root.IsNull()) {
+      root = YAML::Node(YAML::NodeType::Map);
+    }
+    const std::map<std::string, std::string> no_overrides;
+    YamlReader reader(root, file_name, no_overrides);
+    visit(reader, root);
+    return reader.TakeErrors();
+  } catch (const YAML::Exception& error) {
+    return {absl::StrFormat(
+        "%s:%d:%d: error: %s", file_name, error.mark.line + 1, error.mark.column + 1, error.msg)};
+  }
 }
 
 }  // namespace inferd

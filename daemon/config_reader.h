@@ -100,4 +100,11 @@ class YamlReader final : public FieldVisitor {
   std::map<std::string, std::string> origins_;
 };
 
+// Reads a text of YAML (empty: a map without keys) by what `visit` asks for. Every error, with its
+// place in the file of that name.
+std::vector<std::string> ReadYaml(
+    std::string_view text,
+    const std::string& file_name,
+    const std::function<void(YamlReader& reader, const YAML::Node& root)>& visit);
+
 }  // namespace inferd

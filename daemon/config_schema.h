@@ -74,6 +74,8 @@ void VisitGovernance(FieldVisitor& visitor, Config& config);
 void VisitIdentity(FieldVisitor& visitor, Config& config);
 // One tenant, in the map that is open.
 void VisitTenant(FieldVisitor& visitor, TenantEntry& tenant);
+// The quotas of the configuration.
+void VisitQuotas(FieldVisitor& visitor, std::vector<QuotaEntry>& quotas);
 // The quotas of a tenant's file: without org and tenant, which the file says.
 void VisitTenantQuotas(FieldVisitor& visitor, std::vector<QuotaEntry>& quotas);
 

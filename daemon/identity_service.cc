@@ -36,6 +36,9 @@ void Fill(const ApiKey& key, v1::ApiKeyInfo* out) {
   Fill(key.created, out->mutable_created());
   Fill(key.expires, out->mutable_expires());
   out->set_revoked(key.revoked);
+  if (const auto last = key.use->last()) {
+    Fill(*last, out->mutable_last_used());
+  }
 }
 
 void Fill(const TenantRecord& tenant, const Config& config, v1::Tenant* out) {

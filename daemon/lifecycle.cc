@@ -17,6 +17,8 @@
 #include "daemon/audit_state.h"
 #include "daemon/backends.h"
 #include "daemon/daemon.h"
+#include "daemon/identity_state.h"
+#include "governance/keys/tls_files.h"
 
 namespace inferd {
 namespace {
@@ -216,6 +218,18 @@ int RunDaemon(const Config& config) {
   Drain(*daemon, config, signals);
   Log(LogLevel::kInfo, "stopped");
   return failed.ok() ? kExitOk : kExitFailure;
+}
+
+int RunCheckConfig(const Config& config) {
+  Status status = IdentityState::Open(config).status();
+  if (const auto& tls = config.data.tls; status.ok() && !tls.certificate.empty()) {
+    status = ReadTlsMaterial({tls.certificate, tls.key, tls.client_ca}, SystemClock().WallNow())
+                 .status();
+  }
+  if (!status.ok()) {
+    std::fputs((std::string(Message(status)) + "\n").c_str(), stderr);
+  }
+  return status.ok() ? kExitOk : kExitConfig;
 }
 
 int RunRebuildIndex(const Config& config) {

@@ -10,6 +10,10 @@ inline constexpr int kExitFailure = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitConfig = 78;  // EX_CONFIG; systemd does not restart after it
 
+// Reads what the configuration names besides models: tenant files, revocations, the listener's
+// certificates. Says on stderr what is wrong, and returns the exit code.
+int RunCheckConfig(const Config& config);
+
 // Serves until SIGTERM or SIGINT, drains, and returns the exit code. A second signal ends what is
 // in flight at once; a third ends the process.
 //

@@ -28,7 +28,9 @@ void Declare(CLI::App& app, CommandLine& line) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   app.add_option("--cpu-isa", line.cpu_isa, "Short for --set device.cpu_isa=ISA");
-  app.add_flag("--check-config", line.check_config, "Check the configuration and exit");
+  app.add_flag("--check-config",
+               line.check_config,
+               "Check the configuration, tenant files and certificates, and exit");
   app.add_flag("--print-config", line.print_config, "Print the effective configuration and exit");
   app.add_flag(
       "--print-schema", line.print_schema, "Print the configuration's JSON Schema and exit");
@@ -69,8 +71,11 @@ int Run(const CommandLine& line) {
     return inferd::kExitOk;
   }
   if (line.check_config) {
-    std::printf("%s: ok\n", line.config_path.c_str());
-    return inferd::kExitOk;
+    const int code = inferd::RunCheckConfig(*result.config);
+    if (code == inferd::kExitOk) {
+      std::printf("%s: ok\n", line.config_path.c_str());
+    }
+    return code;
   }
   inferd::SetLogLevel(ToLogLevel(result.config->log_level));
   return line.rebuild_index ? inferd::RunRebuildIndex(*result.config)

@@ -61,6 +61,7 @@ const std::vector<MethodRule>& Rules() {
         {"QuotaAdminService/QueryUsage", accountants, ""},
         {"QuotaAdminService/ShowQuotas", accountants, ""},
         {"QuotaAdminService/ExplainQuota", accountants, ""},
+        {"QuotaAdminService/SimulateQuotas", accountants, ""},
         {"QuotaAdminService/SetQuota", operators, ""},
         {"QuotaAdminService/RemoveQuota", operators, ""},
         {"PolicyAdminService/GetPolicies", policies, ""},

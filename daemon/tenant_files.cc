@@ -9,7 +9,6 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
-#include "base/utf8.h"
 #include "daemon/config_reader.h"
 
 namespace inferd {
@@ -146,19 +145,9 @@ Status ManyErrors(const std::vector<std::string>& errors) {
 
 TenantFileResult ParseTenantFile(std::string_view text, const std::string& file_name) {
   TenantFileResult result;
-  if (!IsValidUtf8(text)) {
-    result.errors.push_back(file_name + ":1:1: error: not valid UTF-8");
-    return result;
-  }
-  try {
-    YAML::Node root = YAML::Load(std::string(text));
-    if (root.IsNull()) {
-      root = YAML::Node(YAML::NodeType::Map);
-    }
-    const std::map<std::string, std::string> no_overrides;
-    YamlReader reader(root, file_name, no_overrides);
-    TenantFile& file = result.file;
-    file.path = file_name;
+  TenantFile& file = result.file;
+  file.path = file_name;
+  result.errors = ReadYaml(text, file_name, [&](YamlReader& reader, const YAML::Node& root) {
     TenantAudit audit;
     VisitTenantFile(reader, file, audit);
     reader.Finish();
@@ -167,24 +156,20 @@ TenantFileResult ParseTenantFile(std::string_view text, const std::string& file_
       file.record.organisation = file.scheduling.name;
     }
     CheckTenantQuotas(file, root, reader);
-    result.errors = reader.TakeErrors();
-    if (root.IsMap() && std::as_const(root)["audit"].IsDefined()) {
+    if (root.IsMap() && root["audit"].IsDefined()) {
       audit.name = file.scheduling.name;
       file.audit = audit;
     }
-    if (file.audit.has_value() && file.audit->mode == "off") {
-      result.errors.push_back(file_name + ": error: audit.mode: off is for the whole daemon alone");
+  });
+  if (file.audit.has_value() && file.audit->mode == "off") {
+    result.errors.push_back(file_name + ": error: audit.mode: off is for the whole daemon alone");
+  }
+  // What else its record must be; the names of others are not known here.
+  if (result.errors.empty()) {
+    const Status alone = TenantDirectory::Build({file.record}).status();
+    if (!alone.ok()) {
+      result.errors.push_back(file_name + ": error: " + std::string(Message(alone)));
     }
-    // What else its record must be; the names of others are not known here.
-    if (result.errors.empty()) {
-      const Status alone = TenantDirectory::Build({file.record}).status();
-      if (!alone.ok()) {
-        result.errors.push_back(file_name + ": error: " + std::string(Message(alone)));
-      }
-    }
-  } catch (const YAML::Exception& error) {
-    result.errors.push_back(absl::StrFormat(
-        "%s:%d:%d: error: %s", file_name, error.mark.line + 1, error.mark.column + 1, error.msg));
   }
   return result;
 }

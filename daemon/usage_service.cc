@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "daemon/admin_call.h"
+#include "daemon/quota_file.h"
 #include "daemon/usage_text.h"
 #include "daemon/wire.h"
 #include "inferd/v1/usage.grpc.pb.h"
@@ -138,6 +139,22 @@ class QuotaAdmin final : public v1::QuotaAdminService::Service {
       if (refusal.retry_after.has_value()) {
         Fill(*refusal.retry_after, response->mutable_passes_in());
       }
+      return OkStatus();
+    });
+  }
+
+  grpc::Status SimulateQuotas(grpc::ServerContext* context,
+                              const v1::SimulateQuotasRequest* request,
+                              v1::SimulateQuotasResponse* response) override {
+    return Run("QuotaAdminService/SimulateQuotas", context, [&](const Caller&) -> Status {
+      ASSIGN_OR_RETURN(const DayRange days,
+                       ReadDays(request->from(), request->to(), parts_.clock.WallNow()));
+      ASSIGN_OR_RETURN(
+          std::vector<QuotaLimit> limits,
+          ParseQuotaFile(request->limits(), request->name().empty() ? "limits" : request->name()));
+      ASSIGN_OR_RETURN(const QuotaSimulation simulation,
+                       parts_.history.Simulate(days.first, days.last, std::move(limits)));
+      Fill(simulation, *response);
       return OkStatus();
     });
   }
@@ -292,6 +309,21 @@ StatusOr<UsageReport::Rows> UsageHistory::SelectLocked(UtcDay first,
     RETURN_IF_ERROR(report_.CatchUp(*shard));
   }
   return report_.Select(first, last, account);
+}
+
+StatusOr<QuotaSimulation> UsageHistory::Simulate(UtcDay first,
+                                                 UtcDay last,
+                                                 std::vector<QuotaLimit> limits) const {
+  if (audit_ == nullptr) {
+    return ErrorF(StatusCode::kFailedPrecondition, "traffic is in the audit log, which is off");
+  }
+  RETURN_IF_ERROR(audit_->log().Flush());
+  ASSIGN_OR_RETURN(const auto shards, audit_->Shards());
+  std::vector<EntryReader*> readers;
+  for (const auto& shard : shards) {
+    readers.push_back(shard.get());
+  }
+  return SimulateQuotas(readers, std::move(limits), StartOfDay(first), StartOfDay(last + 1));
 }
 
 std::unique_ptr<grpc::Service> MakeUsageService(const UsageServiceParts& parts,

@@ -13,6 +13,7 @@
 #include "daemon/request_governor.h"
 #include "daemon/worker_pool.h"
 #include "governance/quota/usage_report.h"
+#include "governance/quota_simulation.h"
 
 namespace grpc {
 class Service;
@@ -33,6 +34,12 @@ class UsageHistory {
                                      UtcDay last,
                                      const QuotaAccount& account,
                                      bool waits);
+
+  // What limits would have refused on these days, both included. Reads the whole log each time.
+  // Errors as SimulateQuotas, kFailedPrecondition without an audit log.
+  StatusOr<QuotaSimulation> Simulate(UtcDay first,
+                                     UtcDay last,
+                                     std::vector<QuotaLimit> limits) const;
 
  private:
   // With mutex_ held.

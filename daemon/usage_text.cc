@@ -119,6 +119,20 @@ void Fill(const QuotaViolation& violation, v1::QuotaRefusal* out) {
   }
 }
 
+void Fill(const QuotaSimulation& simulation, v1::SimulateQuotasResponse& out) {
+  out.set_requests(simulation.requests);
+  out.set_refused(simulation.refused);
+  out.set_skipped(simulation.skipped);
+  for (const auto& [limit_and_tenant, breach] : simulation.breaches) {
+    v1::SimulatedBreach* const to = out.add_breaches();
+    to->set_limit(limit_and_tenant.first);
+    to->set_tenant(limit_and_tenant.second);
+    to->set_refused(breach.refused);
+    to->set_refused_tokens(breach.refused_tokens);
+    to->set_noticed(breach.noticed);
+  }
+}
+
 void Fill(const PolicyStore& store, v1::GetPoliciesResponse& out) {
   if (const PolicySet::Pointer active = store.active()) {
     out.set_active(active->digest().Hex());

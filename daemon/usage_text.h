@@ -9,6 +9,7 @@
 #include "governance/policy/policy_store.h"
 #include "governance/quota/quota_decision.h"
 #include "governance/quota/usage_report.h"
+#include "governance/quota_simulation.h"
 
 namespace google::protobuf {
 class Duration;
@@ -20,6 +21,7 @@ class GetPoliciesResponse;
 class QuotaRefusal;
 class QuotaState;
 class SetQuotaRequest;
+class SimulateQuotasResponse;
 class UsageRow;
 }  // namespace inferd::v1
 
@@ -42,6 +44,7 @@ void Fill(Duration duration, google::protobuf::Duration* out);
 void Fill(const std::pair<const UsageRowKey, UsageSums>& row, v1::UsageRow* out);
 void Fill(const QuotaState& state, v1::QuotaState* out);
 void Fill(const QuotaViolation& violation, v1::QuotaRefusal* out);
+void Fill(const QuotaSimulation& simulation, v1::SimulateQuotasResponse& out);
 void Fill(const PolicyStore& store, v1::GetPoliciesResponse& out);
 
 }  // namespace inferd

@@ -163,6 +163,7 @@ StatusOr<const ApiKey*> ApiKeyRing::Verify(std::string_view text,
   if (!from_here) {
     return refuse("may not be used from this address");
   }
+  key.use->Note(now);
   return &key;
 }
 

@@ -8,6 +8,8 @@
 // checksum): whoever steals the list cannot call.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +27,21 @@ namespace inferd {
 
 inline constexpr size_t kApiKeyIdBytes = 12;
 
+// When a key last let a call in. Thread-safe.
+class ApiKeyUse {
+ public:
+  void Note(WallTime now) {
+    nanos_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  }
+  std::optional<WallTime> last() const {
+    const int64_t nanos = nanos_.load(std::memory_order_relaxed);
+    return nanos == 0 ? std::nullopt : std::optional(WallTime(Duration(nanos)));
+  }
+
+ private:
+  std::atomic<int64_t> nanos_{0};  // 0: never
+};
+
 // What is known of a key; never its secret.
 struct ApiKey {
   std::string id;
@@ -37,6 +54,9 @@ struct ApiKey {
   WallTime expires;
   bool revoked = false;
   Digest mac;
+  // Of this process alone. Shared by all copies of the key, of which every change of the list makes
+  // one: calls under way note their use in an older one.
+  std::shared_ptr<ApiKeyUse> use = std::make_shared<ApiKeyUse>();
 };
 
 // Is it a key's text, with the right checksum? Says nothing of whether anybody issued it.
@@ -54,7 +74,7 @@ class ApiKeyRing {
   // The key that the text is, if it may be used now from this address (an IP address; "" for a Unix
   // peer). kUnauthenticated else, with one message for a text that is no key, an unknown id and a
   // wrong secret; the last two take the same time and touch memory alike. What only the holder of
-  // the secret can learn is said: revoked, expired, not from here.
+  // the secret can learn is said: revoked, expired, not from here. Notes the key's use.
   StatusOr<const ApiKey*> Verify(std::string_view text,
                                  WallTime now,
                                  std::string_view source_address) const;

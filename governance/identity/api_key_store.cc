@@ -170,6 +170,7 @@ StatusOr<ApiKeyStore::Made> ApiKeyStore::MakeSuccessor(const std::string& id,
       ApiKey wanted = key;
       wanted.created = now;
       wanted.expires = expires;
+      wanted.use = std::make_shared<ApiKeyUse>();
       return Make(std::move(wanted));
     }
   }

@@ -374,8 +374,21 @@ TEST_F(AuthTest, NoFieldClaimsATenant) {
 
 TEST_F(AuthTest, AKeyIsGoodForItsScopesAndNothingElse) {
   TestDaemon daemon([this](Config& config) { Configure(config); });
+  const auto was_used = [&daemon] {
+    grpc::ClientContext context;
+    v1::ListKeysRequest of_acme;
+    of_acme.set_tenant("acme");
+    v1::ListKeysResponse listed;
+    EXPECT_TRUE(
+        v1::KeyService::NewStub(AdminOf(daemon))->ListKeys(&context, of_acme, &listed).ok());
+    return listed.keys_size() == 1 && listed.keys(0).has_last_used();
+  };
   const std::string key = "Bearer " + Issue(daemon, "acme", {"models"}).secret();
+  EXPECT_FALSE(was_used());
   EXPECT_TRUE(Call(daemon.channel(), "ModelService/ListModels", key).ok());
+  // Kept over a change of the list.
+  Revoke(daemon, Issue(daemon, "globex").key().id());
+  EXPECT_TRUE(was_used());
   const grpc::Status status = Call(daemon.channel(), "GenerationService/Generate", key);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << status.error_message();
   EXPECT_EQ(ReasonIn(status), "PERMISSION_DENIED");

@@ -186,6 +186,41 @@ TEST_F(ProcessTest, ConfigErrorsEndWithTheirPlaceAndCode) {
   EXPECT_EQ(usage.Wait(), kExitUsage);
 }
 
+TEST_F(ProcessTest, SighupReadsTenantFilesAgain) {
+  const std::string tenants = folder_ / "tenants.d";
+  fs::create_directories(tenants);
+  const auto write = [&tenants](const std::string& quota) {
+    std::ofstream(tenants + "/local.yaml")
+        << "schema_version: 1\nname: local\nquotas:\n  - {id: day, metric: tok_day, " << quota
+        << "}\n";
+    fs::permissions(tenants + "/local.yaml", fs::perms::owner_read | fs::perms::owner_write);
+  };
+  const std::string more = "identity: {tenants_directory: " + tenants + "}\n";
+  write("limit: -1");
+  Child broken(folder_, {"--config", WriteConfig("127.0.0.1:0", more), "--check-config"});
+  EXPECT_EQ(broken.Wait(), kExitConfig);
+  EXPECT_THAT(broken.Log(), HasSubstr("local.yaml:4:39: error: quotas[0].limit"));
+
+  write("limit: 1");
+  Child child(folder_, {"--config", WriteConfig("127.0.0.1:0", more)});
+  const std::string line = child.Line();
+  ASSERT_NE(line, "");
+  const auto stub = StubFor(AddressIn(line));
+  EXPECT_EQ(Collect(*stub, LongRequest(5)).status.error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  write("limit: 1000000");
+  child.Signal(SIGHUP);
+  EXPECT_TRUE(Eventually([&] { return Collect(*stub, LongRequest(5)).status.ok(); }));
+  write("limit: -1");
+  child.Signal(SIGHUP);
+  EXPECT_TRUE(Eventually([&] {
+    return child.Log().find("reload refused; everything stays as it was") != std::string::npos;
+  }));
+  EXPECT_TRUE(Collect(*stub, LongRequest(5)).status.ok());
+  child.Signal(SIGTERM);
+  EXPECT_EQ(child.Wait(), kExitOk);
+}
+
 TEST_F(ProcessTest, ACudaThatIsMissingIsAnError) {
   Child child(folder_, {"--config", WriteConfig("127.0.0.1:0"), "--set", "device.kind=cuda"});
   EXPECT_EQ(child.Wait(), kExitFailure);
@@ -222,6 +257,8 @@ TEST_F(ProcessTest, TellsSystemdWhereItStands) {
   ASSERT_EQ(bind(fd, generic, sizeof(un)), 0);
   Child child(folder_, {"--config", WriteConfig("127.0.0.1:0")}, path);
   ASSERT_NE(child.Line(), "");
+  child.Signal(SIGHUP);
+  EXPECT_TRUE(Eventually([&] { return child.Log().find("\"reloaded\"") != std::string::npos; }));
   child.Signal(SIGTERM);
   EXPECT_EQ(child.Wait(), kExitOk);
   std::string all;
@@ -233,9 +270,13 @@ TEST_F(ProcessTest, TellsSystemdWhereItStands) {
   close(fd);
   const size_t loading = all.find("STATUS=loading tiny");
   const size_t ready = all.find("READY=1");
+  const size_t reloading = all.find("RELOADING=1\nMONOTONIC_USEC=");
+  const size_t ready_again = all.find("READY=1", reloading);
   const size_t stopping = all.find("STOPPING=1");
   EXPECT_LT(loading, ready);
-  EXPECT_LT(ready, stopping);
+  EXPECT_LT(ready, reloading);
+  EXPECT_LT(reloading, ready_again);
+  EXPECT_LT(ready_again, stopping);
   EXPECT_NE(stopping, std::string::npos);
 }
 

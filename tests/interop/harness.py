@@ -94,6 +94,11 @@ class Daemon:
 
     audit_level = "metadata"
 
+    @staticmethod
+    def prepare(_folder):
+        """Makes what the daemon needs beside its model; more lines for its configuration."""
+        return ""
+
     def __init__(self, args, folder):
         self.inferctl_path = args.inferctl
         self.inferd_path = args.inferd
@@ -115,7 +120,8 @@ class Daemon:
             f"state_directory: \"{self.state}\"\n"
             # INFERD_TEST_AUDIT=off: the same without an audit log.
             f"audit: {{mode: \"{os.environ.get('INFERD_TEST_AUDIT', 'strict')}\", "
-            f"level: {self.audit_level}, reserve_bytes: 0, wait_max: 30s}}\n", encoding="utf-8")
+            f"level: {self.audit_level}, reserve_bytes: 0, wait_max: 30s}}\n"
+            + self.prepare(folder), encoding="utf-8")
         subprocess.run([args.inferctl, "keys", "init", "--directory", str(folder / "state/keys")],
                        check=True, capture_output=True)
         self.log_path = folder / "inferd.log"
