@@ -238,6 +238,8 @@ TEST(Ulid, TimeIsInFront) {
   EXPECT_EQ(MakeUlid(time, {255, 255, 255, 255, 255, 255, 255, 255, 255, 255}),
             "01ARYZ6S41ZZZZZZZZZZZZZZZZ");
   EXPECT_TRUE(IsUlid(NewUlid(time)));
+  EXPECT_EQ(TimeOfUlid(NewUlid(time)), std::chrono::floor<std::chrono::milliseconds>(time));
+  EXPECT_EQ(TimeOfUlid("no ulid"), WallTime());
   EXPECT_NE(NewUlid(time), NewUlid(time));
   for (const char* bad : {"",
                           "01ARYZ6S41TSV4RRFFQ69G5FA",

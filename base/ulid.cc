@@ -35,6 +35,17 @@ std::string NewUlid(WallTime now) {
   return MakeUlid(now, random);
 }
 
+WallTime TimeOfUlid(std::string_view ulid) {
+  constexpr size_t kTimeDigits = 10;
+  int64_t millis = 0;
+  if (IsUlid(ulid)) {
+    for (const char digit : ulid.substr(0, kTimeDigits)) {
+      millis = millis << 5 | static_cast<int64_t>(kDigits.find(digit));
+    }
+  }
+  return WallTime(std::chrono::milliseconds(millis));
+}
+
 bool IsUlid(std::string_view text) {
   return text.size() == kLength && text.front() <= '7' &&
          text.find_first_not_of(kDigits) == std::string_view::npos;

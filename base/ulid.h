@@ -17,6 +17,9 @@ std::string MakeUlid(WallTime now, const std::array<uint8_t, 10>& random);
 // A ULID with random bits of the operating system's.
 std::string NewUlid(WallTime now);
 
+// When a ULID was made, to the millisecond; 0 for what is none.
+WallTime TimeOfUlid(std::string_view ulid);
+
 // 26 characters of the alphabet in upper case, the first at most '7'.
 bool IsUlid(std::string_view text);
 

@@ -167,7 +167,11 @@ void AddPayload(CLI::App& app, AuditCommand& c) {
            {"Asks to see a request's payload.",
             "payload request --tenant acme --rid 01M7ZAPMPCC3JAFF6JTE7B03BG --basis case-7"});
   request->add_option("--tenant", c.tenant, "whose request it was")->required();
-  request->add_option("--rid", c.rid, "the request, as its leaves name it")->required();
+  CLI::Option* rid = request->add_option("--rid", c.rid, "the request, as its leaves name it");
+  CLI::Option* from = request->add_option(
+      "--from", c.from, "or all that came from then on, for `inferctl replay` alone");
+  CLI::Option* to = request->add_option("--to", c.to, "and before then");
+  rid->excludes(from)->excludes(to);
   request->add_option("--basis", c.basis, "the case's reference")->required();
   CLI::App* approve =
       Verb(payload,

@@ -16,15 +16,20 @@ using Json = nlohmann::ordered_json;
 using Stub = v1::AuditService::Stub;
 
 Json ToJson(const v1::PayloadView& view) {
-  return {{"id", view.id()},
-          {"tenant", view.tenant()},
-          {"rid", view.rid()},
-          {"basis", view.basis()},
-          {"requested_by", view.requested_by()},
-          {"requested_at", view.requested_at()},
-          {"approved_by", view.approved_by()},
-          {"open_until", view.open_until()},
-          {"num_views", view.num_views()}};
+  Json json = {{"id", view.id()},
+               {"tenant", view.tenant()},
+               {"rid", view.rid()},
+               {"basis", view.basis()},
+               {"requested_by", view.requested_by()},
+               {"requested_at", view.requested_at()},
+               {"approved_by", view.approved_by()},
+               {"open_until", view.open_until()},
+               {"num_views", view.num_views()}};
+  if (view.rid().empty()) {
+    json["from"] = view.from();
+    json["to"] = view.to();
+  }
+  return json;
 }
 
 // Text under "text"; what is none, such as token ids, in base64 under "bytes".
@@ -64,6 +69,8 @@ class Commands {
     request.set_tenant(command_.tenant);
     request.set_rid(command_.rid);
     request.set_basis(command_.basis);
+    request.set_from(command_.from);
+    request.set_to(command_.to);
     ASSIGN_OR_RETURN(const auto done, client_.Call(&Stub::RequestPayload, request));
     return PrintViews({done.view()});
   }
@@ -85,7 +92,7 @@ class Commands {
       list.push_back(ToJson(view));
       table.AddRow({view.id(),
                     view.tenant(),
-                    view.rid(),
+                    view.rid().empty() ? view.from() + " to " + view.to() : view.rid(),
                     view.basis(),
                     view.requested_by(),
                     view.approved_by(),

@@ -32,6 +32,7 @@ struct Parsed {
   ModelTrustCommand model_trust;
   PolicyCommand policy;
   QuotaCommand quota;
+  ReplayCommand replay;
   bool no_headers = false;
   bool no_color = false;
   std::string output = "table";
@@ -322,6 +323,7 @@ std::unique_ptr<CLI::App> BuildApp(Parsed& parsed) {
   AddIdentityCommands(*app, parsed.identity);
   AddPolicyCommands(*app, parsed.policy);
   AddQuotaCommands(*app, parsed.quota);
+  AddReplayCommand(*app, parsed.replay);
   app->add_subcommand("version", Describe("Prints the version.", {"inferctl version"}));
   CLI::App* completion = app->add_subcommand(
       "completion",
@@ -426,6 +428,10 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
   if (name == "usage" || name == "quota") {
     RETURN_IF_ERROR(NameQuotaCommand(*chosen, parsed.quota));
     return parsed.quota;
+  }
+  if (name == "replay") {
+    RETURN_IF_ERROR(CheckReplayCommand(parsed.replay));
+    return parsed.replay;
   }
   if (name == "tenant" || name == "key") {
     RETURN_IF_ERROR(ChosenOf(*chosen));

@@ -18,6 +18,7 @@
 #include "client/policy_command_line.h"
 #include "client/queue_commands.h"
 #include "client/quota_command_line.h"
+#include "client/replay_commands.h"
 #include "client/terminal.h"
 
 namespace inferd {
@@ -138,6 +139,7 @@ using Command = std::variant<GenerateCommand,
                              IdentityCommand,
                              PolicyCommand,
                              QuotaCommand,
+                             ReplayCommand,
                              ModelTrustCommand,
                              VersionCommand,
                              CompletionCommand>;

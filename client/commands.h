@@ -25,6 +25,7 @@ ExitCode RunBench(const CommonOptions& common, const BenchCommand& command, Term
 
 ExitCode RunAudit(const CommonOptions& common, const AuditCommand& command, Terminal&);
 ExitCode RunQueue(const CommonOptions& common, const QueueCommand& command, Terminal&);
+ExitCode RunReplay(const CommonOptions& common, const ReplayCommand& command, Terminal&);
 ExitCode RunIdentity(const CommonOptions& common, const IdentityCommand& command, Terminal&);
 
 // Without one; tokenize asks it if no file is named.

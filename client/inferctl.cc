@@ -26,6 +26,7 @@ struct Runner {
   ExitCode operator()(const QueueCommand& c) const { return RunQueue(common, c, terminal); }
   ExitCode operator()(const IdentityCommand& c) const { return RunIdentity(common, c, terminal); }
   ExitCode operator()(const PolicyCommand& c) const { return RunPolicy(common, c, terminal); }
+  ExitCode operator()(const ReplayCommand& c) const { return RunReplay(common, c, terminal); }
   ExitCode operator()(const QuotaCommand& c) const { return RunQuota(common, c, terminal); }
   ExitCode operator()(const KeysInitCommand& c) const { return RunKeysInit(c, terminal); }
   ExitCode operator()(const CertDevCommand& c) const { return RunCertDev(c, terminal); }

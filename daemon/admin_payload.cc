@@ -3,32 +3,11 @@
 #include <vector>
 
 #include "governance/audit/canonical_json.h"
+#include "governance/vault_text.h"
 #include "inferd/v1/audit.pb.h"
 
 namespace inferd {
 namespace {
-
-// The leaves that may cite payloads of the request, as published.
-StatusOr<std::vector<RequestLeaf>> LeavesOf(AuditState& state, const PayloadView& view) {
-  RETURN_IF_ERROR(state.CatchUp());
-  IndexQuery query;
-  query.tenant = view.tenant;
-  query.rid = view.rid;
-  query.type_prefix = "inference.";
-  query.oldest_first = true;
-  ASSIGN_OR_RETURN(const auto rows, state.index().Search(query));
-  ASSIGN_OR_RETURN(const auto shards, state.Shards());
-  std::vector<RequestLeaf> leaves;
-  for (const IndexRow& row : rows) {
-    for (const auto& shard : shards) {
-      if (shard->origin() == row.origin) {
-        ASSIGN_OR_RETURN(std::string leaf, shard->Read(row.index));
-        leaves.push_back({.origin = row.origin, .leaf = std::move(leaf)});
-      }
-    }
-  }
-  return leaves;
-}
 
 // The output of each choice after its size as 4 bytes, little-endian (audit_join.h).
 Status SplitChoices(std::string_view output, v1::OpenPayloadResponse& response) {
@@ -48,6 +27,29 @@ Status SplitChoices(std::string_view output, v1::OpenPayloadResponse& response) 
 
 }  // namespace
 
+StatusOr<std::vector<RequestLeaf>> LeavesOf(AuditState& state,
+                                            const std::string& tenant,
+                                            const std::string& rid) {
+  RETURN_IF_ERROR(state.CatchUp());
+  IndexQuery query;
+  query.tenant = tenant;
+  query.rid = rid;
+  query.type_prefix = "inference.";
+  query.oldest_first = true;
+  ASSIGN_OR_RETURN(const auto rows, state.index().Search(query));
+  ASSIGN_OR_RETURN(const auto shards, state.Shards());
+  std::vector<RequestLeaf> leaves;
+  for (const IndexRow& row : rows) {
+    for (const auto& shard : shards) {
+      if (shard->origin() == row.origin) {
+        ASSIGN_OR_RETURN(std::string leaf, shard->Read(row.index));
+        leaves.push_back({.origin = row.origin, .leaf = std::move(leaf)});
+      }
+    }
+  }
+  return leaves;
+}
+
 void Fill(const PayloadView& view, v1::PayloadView& out) {
   out.set_id(view.id);
   out.set_tenant(view.tenant);
@@ -57,9 +59,25 @@ void Fill(const PayloadView& view, v1::PayloadView& out) {
   out.set_requested_at(Rfc3339Micros(view.requested_at));
   out.set_approved_by(view.approved_by);
   if (!view.approved_by.empty()) {
-    out.set_open_until(Rfc3339Micros(view.approved_at + kPayloadViewTime));
+    out.set_open_until(
+        Rfc3339Micros(view.approved_at + (view.rid.empty() ? kReplayTime : kPayloadViewTime)));
   }
   out.set_num_views(view.num_views);
+  if (view.rid.empty()) {
+    out.set_from(Rfc3339Micros(view.from));
+    out.set_to(Rfc3339Micros(view.to));
+  }
+}
+
+StatusOr<PayloadView> RequestPayload(AuditState& state,
+                                     const ActorFacts& actor,
+                                     const v1::RequestPayloadRequest& request) {
+  if (!request.rid().empty()) {
+    return state.payloads().Request(actor, request.tenant(), request.rid(), request.basis());
+  }
+  ASSIGN_OR_RETURN(const WallTime from, ParseTime(request.from()));
+  ASSIGN_OR_RETURN(const WallTime to, ParseTime(request.to()));
+  return state.payloads().RequestReplays(actor, request.tenant(), from, to, request.basis());
 }
 
 Status OpenPayload(AuditState& state,
@@ -67,7 +85,7 @@ Status OpenPayload(AuditState& state,
                    const std::string& id,
                    v1::OpenPayloadResponse& response) {
   ASSIGN_OR_RETURN(const PayloadView view, state.payloads().Find(actor, id));
-  ASSIGN_OR_RETURN(const auto leaves, LeavesOf(state, view));
+  ASSIGN_OR_RETURN(const auto leaves, LeavesOf(state, view.tenant, view.rid));
   ASSIGN_OR_RETURN(const OpenedPayload opened, state.payloads().Look(actor, id, leaves));
   Fill(opened.view, *response.mutable_view());
   if (opened.input.has_value()) {

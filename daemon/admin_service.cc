@@ -195,9 +195,7 @@ class Service final : public v1::AuditService::Service {
                               const v1::RequestPayloadRequest* request,
                               v1::RequestPayloadResponse* response) override {
     return Run("AuditService/RequestPayload", context, [&](const ActorFacts& actor) -> Status {
-      ASSIGN_OR_RETURN(
-          const PayloadView view,
-          state_.payloads().Request(actor, request->tenant(), request->rid(), request->basis()));
+      ASSIGN_OR_RETURN(const PayloadView view, inferd::RequestPayload(state_, actor, *request));
       Fill(view, *response->mutable_view());
       return OkStatus();
     });

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "daemon/error_map.h"
+#include "daemon/replay_record.h"
 #include "governance/audit/canonical_json.h"
 #include "governance/quota_leaf.h"
+#include "inferd/v1/replay.pb.h"
 
 namespace inferd {
 namespace {
@@ -56,6 +58,30 @@ SamplingFacts SamplingOf(const GenerationRequest& request, const CallRecord& rec
     out.logit_bias = CommitTo(record.salt, biases);
   }
   return out;
+}
+
+// What answers; both leaves of a call say so.
+ModelFacts ModelFactsOf(const ResidentModel& model) {
+  ModelFacts facts{.ref = model.name, .digest = model.digest, .quant = model.quantization};
+  if (model.tokenizer != nullptr) {
+    facts.tok = model.tokenizer_digest;
+  }
+  if (model.chat_template != nullptr) {
+    facts.tmpl = model.template_digest;
+  }
+  facts.num = "sha256:" + model.numerics_id.Hex();
+  facts.fp = model.fingerprint;
+  return facts;
+}
+
+// Each choice's number of tokens, then the tokens, all as 4 bytes.
+std::string IdBytes(const std::vector<AnsweredChoice>& choices) {
+  std::string bytes;
+  for (const AnsweredChoice& choice : choices) {
+    const auto count = static_cast<TokenId>(choice.tokens.size());
+    bytes += IdBytes(std::span(&count, 1)) + IdBytes(choice.tokens);
+  }
+  return bytes;
 }
 
 // What is reserved; without quotas, the upper bound.
@@ -114,8 +140,10 @@ AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,
   record.subject = {.tenant = tenant.value(),
                     .subject = SubjectHash(subject_pepper_, tenant.value(), end_user)};
   record.salt = NewCommitmentSalt();
-  record.model = ModelFacts{
-      .ref = facts.model->name, .digest = facts.model->digest, .quant = facts.model->quantization};
+  record.model = ModelFactsOf(*facts.model);
+  if (record.level == AuditLevel::kFull) {
+    record.replay = std::make_shared<const v1::ReplayRecord>(MakeReplayRecord(prepared));
+  }
   AdmittedLeaf leaf;
   LeafDraft& draft = leaf.draft;
   draft.type = LeafType::kInferenceAdmitted;
@@ -127,13 +155,9 @@ AdmittedLeaf AuditJoin::Prepare(GenerationCall& call,
   draft.subj = record.subject.subject;
   draft.src = call.scope.peer();
   draft.model = record.model;
-  if (facts.model->chat_template != nullptr) {
-    draft.model->tmpl = facts.model->template_digest;
-  }
   draft.model->engine = options_.build;
   draft.model->hw = options_.hardware;
   draft.model->det = "batch-invariant";
-  draft.model->num = "sha256:" + facts.model->numerics_id.Hex();
   draft.policy = call.governed.policy;
   draft.quota = QuotaOf(call, prepared);
   draft.sampling = SamplingOf(prepared.request, record);
@@ -204,6 +228,7 @@ LeafDraft AuditJoin::EndDraft(const GenerationCall& call, const CallOutcome& out
   out.num_tokens = outcome.output_tokens;
   if (record.level != AuditLevel::kNone) {
     out.content = CommitTo(record.salt, outcome.content);
+    out.token_ids = CommitTo(record.salt, IdBytes(outcome.choices));
   }
   out.finish = outcome.finish;
   out.status = absl::StatusCodeToString(outcome.status.code());
@@ -226,30 +251,43 @@ void AuditJoin::End(const CallPtr& call, CallOutcome outcome) {
   }
   {
     MutexLock lock(jobs_mutex_);
-    jobs_.push_back([this, call, draft = std::move(draft), content = std::move(outcome.content)] {
-      AppendEnd(call, draft, content);
+    jobs_.push_back([this, call, draft = std::move(draft), outcome = std::move(outcome)] {
+      AppendEnd(call, draft, outcome);
     });
   }
   jobs_ready_.notify_one();
 }
 
-void AuditJoin::AppendEnd(const CallPtr& call, LeafDraft draft, const std::string& content) {
-  const auto put = vault_->Store({.rid = draft.rid.value(),
-                                  .subject = call->record.subject,
-                                  .origin = log_.origin(),
-                                  .direction = VaultDirection::kOutput,
-                                  .salt = call->record.salt,
-                                  .payload = content});
-  if (!put.ok()) {
+Status AuditJoin::StoreEnd(const GenerationCall& call,
+                           const CallOutcome& outcome,
+                           OutcomeFacts& facts) {
+  const auto store = [&](VaultDirection direction, std::string_view payload) {
+    return vault_->Store({.rid = call.scope.rid(),
+                          .subject = call.record.subject,
+                          .origin = log_.origin(),
+                          .direction = direction,
+                          .salt = call.record.salt,
+                          .payload = payload});
+  };
+  ASSIGN_OR_RETURN(const Vault::Put answer, store(VaultDirection::kOutput, outcome.content));
+  const std::string record = FinishReplayRecord(*call.record.replay, outcome.choices);
+  ASSIGN_OR_RETURN(const Vault::Put replay, store(VaultDirection::kReplay, record));
+  facts.vault = answer.handle;
+  facts.replay = replay.handle;
+  facts.replay_c = replay.commitment;
+  return OkStatus();
+}
+
+void AuditJoin::AppendEnd(const CallPtr& call, LeafDraft draft, const CallOutcome& outcome) {
+  const Status stored = StoreEnd(*call, outcome, *draft.outcome);
+  if (!stored.ok()) {
     // The leaf says what is known; the caller gets no answer that is not kept.
     draft.outcome->status = absl::StatusCodeToString(StatusCode::kAborted);
     draft.outcome->err = Name(Reason::kAuditUnavailable);
-    log_.Append(std::move(draft), [this, call, error = put.status()](const auto&) {
-      Answer(call, AuditStage::kEnded, error);
-    });
+    log_.Append(std::move(draft),
+                [this, call, stored](const auto&) { Answer(call, AuditStage::kEnded, stored); });
     return;
   }
-  draft.outcome->vault = put->handle;
   log_.Append(std::move(draft), Answer(call, AuditStage::kEnded));
 }
 

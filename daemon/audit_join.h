@@ -43,6 +43,7 @@ struct CallOutcome {
   Status status;
   AuditReceipt admitted;
   std::string content;  // of the output: AuditReceipt.salt in generation.proto says how it is made
+  std::vector<AnsweredChoice> choices;  // unless the level is none
   uint64_t prompt_tokens = 0, cached_tokens = 0, output_tokens = 0;
   std::string finish;  // "stop", "length", several joined with '+'
   Duration queue{}, first_token{}, total{};
@@ -97,7 +98,8 @@ class AuditJoin final : public CallAudit, public RefusalRecorder {
   AppendCallback Answer(const CallPtr& call, AuditStage stage);
   void Answer(const CallPtr& call, AuditStage stage, StatusOr<AuditReceipt> result)
       EXCLUDES(deliver_mutex_);
-  void AppendEnd(const CallPtr& call, LeafDraft draft, const std::string& content);
+  void AppendEnd(const CallPtr& call, LeafDraft draft, const CallOutcome& outcome);
+  Status StoreEnd(const GenerationCall& call, const CallOutcome& outcome, OutcomeFacts& facts);
   LeafDraft EndDraft(const GenerationCall& call, const CallOutcome& outcome) const;
   void Run();
 

@@ -23,6 +23,7 @@
 #include "daemon/model_loader.h"
 #include "daemon/model_service.h"
 #include "daemon/queue_service.h"
+#include "daemon/replay_service.h"
 #include "daemon/request_governor.h"
 #include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
@@ -128,6 +129,12 @@ struct Daemon::Parts {
                ToEgressOptions(config)),
         engine(*device, SystemClock(), egress, ToEngineOptions(config)),
         backend(engine),
+        replays({.registry = registry,
+                 .backend = backend,
+                 .egress = egress,
+                 .clock = SystemClock(),
+                 .service_class = LastClass(config),
+                 .duration_max = config.requests.duration_max}),
         loader(config, *device, engine, models, audit.get()),
         classes(config),
         workers(static_cast<size_t>(config.requests.workers),
@@ -188,6 +195,8 @@ struct Daemon::Parts {
       std::vector<std::unique_ptr<grpc::Service>> services;
       if (audit != nullptr) {
         services.push_back(MakeAuditService(*audit, gate));
+        services.push_back(MakeReplayService(
+            {.audit = *audit, .models = models, .runner = replays, .gate = gate}));
       }
       services.push_back(MakeQueueService({.engine = engine,
                                            .models = models,
@@ -223,6 +232,7 @@ struct Daemon::Parts {
   EgressThread egress;
   Engine engine;
   EngineBackend backend;
+  ReplayRunner replays;
   ModelLoader loader;
   TenantClasses classes;
   WorkerPool workers;

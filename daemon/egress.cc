@@ -100,6 +100,11 @@ CallOutcome OutcomeOf(const GenerationCall& call, TimePoint now) {
     if (call.record.level != AuditLevel::kNone) {
       AppendU32(static_cast<uint32_t>(choice.content.size()), outcome.content);
       outcome.content += choice.content;
+      AnsweredChoice& answered = outcome.choices.emplace_back();
+      answered.tokens = choice.tokens;
+      if (choice.end.has_value()) {
+        answered.finish = choice.end->reason;
+      }
     }
     if (choice.end.has_value()) {
       outcome.first_token = choice.end->timings.queue + choice.end->timings.prefill;
@@ -157,6 +162,7 @@ void Egress::HandleEvent(const CallPtr& call, GenerationEvent&& event, TimePoint
   ChoiceState& choice = call->choices.at(static_cast<size_t>(event.choice));
   if (call->record.on && call->record.level != AuditLevel::kNone) {
     KeepContent(call->facts, event, choice.content);
+    choice.tokens.insert(choice.tokens.end(), event.tokens.begin(), event.tokens.end());
   }
   PendingOutput& pending = choice.pending;
   if (pending.text.empty() && pending.tokens.empty()) {
@@ -270,7 +276,7 @@ void Egress::Close(const CallPtr& call,
   registry_.Leave(call, cancel);
   call->scope.set_tokens(call->facts.prompt_tokens, call->output_tokens);
   if (!call->record.on) {
-    if (audit_ != nullptr) {
+    if (audit_ != nullptr && !call->replay) {
       audit_->Deny(*call, status);
     }
     SettleQuota(*call);

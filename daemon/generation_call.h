@@ -18,6 +18,7 @@
 
 namespace inferd::v1 {
 class GenerateStreamResponse;
+class ReplayRecord;
 }  // namespace inferd::v1
 
 namespace inferd {
@@ -54,6 +55,12 @@ struct CallFacts {
   std::vector<std::string> stop;
 };
 
+// All of one choice's answer.
+struct AnsweredChoice {
+  std::vector<TokenId> tokens;         // that were drawn, those that a stop cut off included
+  std::optional<FinishReason> finish;  // nullopt: it was ended from outside
+};
+
 // How the call is recorded. Set by the ingress worker before the call is submitted.
 struct CallRecord {
   bool on = false;  // an admitted leaf is or will be on its way
@@ -62,6 +69,9 @@ struct CallRecord {
   SubjectRef subject;
   CommitmentSalt salt{};
   ModelFacts model;
+  // At level full: what computes the answer again, without the answer. Shared only to be of a type
+  // that this header does not know whole.
+  std::shared_ptr<const v1::ReplayRecord> replay;
 };
 
 // What policy and quota said of the call. Set by the ingress worker before the call is submitted;
@@ -97,7 +107,8 @@ struct PendingOutput {
 
 struct ChoiceState {
   PendingOutput pending;
-  std::string content;  // all of the output, for the record
+  std::string content;          // all of the output, for the record
+  std::vector<TokenId> tokens;  // the same
   bool first_sent = false;
   std::optional<GenerationEvent> end;  // kFinished came; its output is in `pending`
   bool end_sent = false;
@@ -114,6 +125,7 @@ struct GenerationCall {
   CallFacts facts;
   CallRecord record;
   CallGovernance governed;
+  bool replay = false;  // of an answer that is recorded: it has a leaf of its own
 
   // Constant after construction.
   const std::shared_ptr<CallWriter> writer;

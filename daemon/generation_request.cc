@@ -6,6 +6,7 @@
 #include "daemon/error_map.h"
 #include "daemon/prompt.h"
 #include "inferd/v1/generation.pb.h"
+#include "inferd/v1/replay.pb.h"
 #include "text/stop_matcher.h"
 
 namespace inferd {
@@ -208,6 +209,25 @@ StatusOr<PreparedGeneration> PrepareAny(const Request& request,
   return prepared;
 }
 
+// Enough output for a comparison: where a choice ended by its length, that; else one more than the
+// longest, so that a choice that goes on too long is seen to.
+int32_t ReplayTokensMax(const v1::ReplayRecord& record, const ResidentModel& model) {
+  int32_t longest = 0;
+  bool by_length = false;
+  for (const v1::ReplayChoice& choice : record.choices()) {
+    longest = std::max(longest, choice.tokens_size());
+    by_length = by_length || choice.finish() == v1::FINISH_REASON_LENGTH;
+  }
+  int64_t most = int64_t{longest} + (by_length ? 0 : 1);
+  if (record.stopping().has_max_tokens()) {
+    most = std::min<int64_t>(most, record.stopping().max_tokens());
+  }
+  const int64_t room =
+      std::min(model.config.context_tokens_max, model.kv_tokens_max) - record.prompt_size();
+  most = std::max<int64_t>(most, record.stopping().min_tokens());
+  return static_cast<int32_t>(std::max<int64_t>(std::min(most, room), 1));
+}
+
 }  // namespace
 
 Status CheckRequestId(std::string_view id) {
@@ -240,6 +260,44 @@ StatusOr<PreparedGeneration> Prepare(const v1::GenerateStreamRequest& request,
                                      const ModelDirectory& models,
                                      const DeliveryDefaults& defaults) {
   return PrepareAny(request, models, defaults);
+}
+
+StatusOr<PreparedGeneration> PrepareReplay(const v1::ReplayRecord& record,
+                                           std::shared_ptr<const ResidentModel> model) {
+  const auto damaged = [](const Status& status) {
+    return ErrorF(StatusCode::kDataLoss, "the replay record is not sound: %s", Message(status));
+  };
+  PreparedGeneration prepared;
+  CallFacts& facts = prepared.facts;
+  GenerationRequest& out = prepared.request;
+  facts.model = std::move(model);
+  const int64_t vocab_size = facts.model->config.vocab_size;
+  Status status = FillSampling(record.sampling(), vocab_size, out);
+  if (status.ok()) {
+    status = FillStopping(record.stopping(), vocab_size, out.stopping);
+  }
+  v1::TokenIds ids;
+  *ids.mutable_ids() = record.prompt();
+  auto prompt = TakeIds(ids, *facts.model, prepared);
+  if (!status.ok() || !prompt.ok() || !record.sampling().has_seed()) {
+    return damaged(!status.ok() ? status : prompt.status());
+  }
+  RETURN_IF_ERROR(CheckLength(*facts.model, prompt->size()));
+  out.stopping.max_tokens = ReplayTokensMax(record, *facts.model);
+  facts.seed = out.sampling.seed;
+  facts.prompt_tokens = record.prompt_size();
+  facts.n = out.n;
+  facts.want_text = record.text();
+  facts.want_token_ids = true;
+  facts.whole = true;
+  facts.stop = out.stopping.stop;
+  out.model = facts.model->slot;
+  out.text_start = record.text_start();
+  out.want_text = record.text();
+  out.show_control = record.control_tokens();
+  out.use_prefix_cache = false;  // from the beginning, whatever is kept
+  out.prompt = std::make_shared<const std::vector<TokenId>>(*std::move(prompt));
+  return prepared;
 }
 
 QuotaAmounts UpperBoundOf(const CallFacts& facts, const GenerationRequest& request) {

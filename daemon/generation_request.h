@@ -12,6 +12,7 @@
 namespace inferd::v1 {
 class GenerateRequest;
 class GenerateStreamRequest;
+class ReplayRecord;
 }  // namespace inferd::v1
 
 namespace inferd {
@@ -51,5 +52,10 @@ StatusOr<PreparedGeneration> Prepare(const v1::GenerateRequest& request,
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateStreamRequest& request,
                                      const ModelDirectory& models,
                                      const DeliveryDefaults& defaults);
+
+// A recorded request, to be computed again by `model`: its token ids come all at once, and no more
+// of them than a comparison needs. kDataLoss if the record is none of that model.
+StatusOr<PreparedGeneration> PrepareReplay(const v1::ReplayRecord& record,
+                                           std::shared_ptr<const ResidentModel> model);
 
 }  // namespace inferd

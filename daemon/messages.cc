@@ -60,7 +60,15 @@ v1::GenerateStreamResponse StartedMessage(const GenerationCall& call) {
   started->set_prompt_tokens(call.facts.prompt_tokens);
   started->set_cached_tokens(call.started->usage.cached_tokens);
   Set(started->mutable_queue_time(), call.started->timings.queue);
-  started->set_numerics_id(DigestText(call.facts.model->numerics_id));
+  const ResidentModel& model = *call.facts.model;
+  started->set_numerics_id(DigestText(model.numerics_id));
+  if (model.chat_template != nullptr) {
+    started->set_template_digest(DigestText(model.template_digest));
+  }
+  if (model.tokenizer != nullptr) {
+    started->set_tokenizer_digest(DigestText(model.tokenizer_digest));
+  }
+  started->set_system_fingerprint(model.fingerprint);
   if (const auto& receipt = call.recorded.receipt; receipt.has_value()) {
     v1::AuditReceipt* audit = started->mutable_audit();
     audit->set_origin(receipt->origin);

@@ -45,6 +45,7 @@ const std::vector<MethodRule>& Rules() {
         {"AuditService/ApprovePayload", {Role::kPayloadApprover}, ""},
         {"AuditService/OpenPayload", officers, ""},
         {"AuditService/ListPayloads", payloads, ""},
+        {"ReplayService/Replay", officers, ""},
         {"TenantService/ListTenants", lookers, ""},
         {"TenantService/GetTenant", lookers, ""},
         {"TenantService/ReloadTenants", {Role::kSecurityAdmin, Role::kOperator}, ""},

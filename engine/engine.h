@@ -37,7 +37,11 @@ struct ResidentModel {
   // nullptr if the file has no vocabulary: then token ids go in and out, no text.
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;  // nullptr if the file has none
-  Digest template_digest;
+  Digest template_digest;                             // zeros if there is none
+  Digest tokenizer_digest;                            // zeros if there is none
+  // "fp_" and 16 hex digits over digest, template, tokenizer and numerics_id: equal requests of
+  // equal fingerprint have equal answers.
+  std::string fingerprint;
   std::vector<TokenId> end_tokens;  // eos, eot, eom: what ends a generation
   std::optional<TokenId> bos;
   std::string bos_text, eos_text;

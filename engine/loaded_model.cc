@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "base/log.h"
@@ -10,6 +11,7 @@
 #include "model/model_file.h"
 #include "model/quant_format.h"
 #include "scheduler/state_store.h"
+#include "text/tokenizer_digest.h"
 
 namespace inferd::engine_internal {
 namespace {
@@ -43,6 +45,7 @@ Status AddText(const VocabularySpec& vocabulary, const std::string& name, Reside
     return OkStatus();
   }
   ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Create(vocabulary));
+  model.tokenizer_digest = TokenizerDigest(vocabulary);
   if (vocabulary.chat_template.empty()) {
     return OkStatus();
   }
@@ -57,6 +60,17 @@ Status AddText(const VocabularySpec& vocabulary, const std::string& name, Reside
   }
   model.chat_template = *std::move(chat_template);
   return OkStatus();
+}
+
+std::string FingerprintOf(const ResidentModel& model) {
+  constexpr size_t kHexDigits = 16;
+  Sha256 hash;
+  hash.Update("inferd-fingerprint-v1");
+  for (const Digest* part :
+       {&model.digest, &model.template_digest, &model.tokenizer_digest, &model.numerics_id}) {
+    hash.Update(std::as_bytes(std::span(part->bytes)));
+  }
+  return "fp_" + hash.Finish().Hex().substr(0, kHexDigits);
 }
 
 // A row that decodes has logits for its draft, too.
@@ -199,6 +213,7 @@ Status Pack(Device& device,
   auto resident = std::make_shared<ResidentModel>(*model.resident);
   resident->weight_bytes = model.transformer->weight_bytes();
   resident->numerics_id = model.transformer->numerics_id();
+  resident->fingerprint = FingerprintOf(*resident);
   model.resident = std::move(resident);
   return OkStatus();
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/ulid.h"
+#include "governance/audit/canonical_json.h"
 #include "governance/retention.h"
 #include "governance/vault_text.h"
 
@@ -17,6 +18,8 @@ constexpr char kSchema[] =
     "  rid TEXT NOT NULL, basis TEXT NOT NULL, requested_by TEXT NOT NULL,"
     "  requested_us INTEGER NOT NULL, approved_by TEXT NOT NULL, approved_us INTEGER NOT NULL,"
     "  num_views INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS times(id TEXT PRIMARY KEY, from_us INTEGER NOT NULL,"
+    "  to_us INTEGER NOT NULL) WITHOUT ROWID;"
     "PRAGMA user_version=1;";
 
 WallTime FromMicros(int64_t micros) { return WallTime(std::chrono::microseconds(micros)); }
@@ -48,8 +51,9 @@ StatusOr<std::unique_ptr<PayloadAccess>> PayloadAccess::Open(const std::string& 
 StatusOr<std::vector<PayloadView>> PayloadAccess::Views() {
   ASSIGN_OR_RETURN(
       auto select,
-      database_->Prepare("SELECT id, tenant, rid, basis, requested_by, requested_us, "
-                         "approved_by, approved_us, num_views FROM views ORDER BY id"));
+      database_->Prepare("SELECT id, tenant, rid, basis, requested_by, requested_us, approved_by, "
+                         "approved_us, num_views, coalesce(from_us,0), coalesce(to_us,0) "
+                         "FROM views LEFT JOIN times USING(id) ORDER BY id"));
   std::vector<PayloadView> views;
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, select.Step());
@@ -66,10 +70,17 @@ StatusOr<std::vector<PayloadView>> PayloadAccess::Views() {
     view.approved_by = select.Text(6);
     view.approved_at = FromMicros(select.Integer(7));
     view.num_views = static_cast<uint64_t>(select.Integer(8));
+    view.from = FromMicros(select.Integer(9));
+    view.to = FromMicros(select.Integer(10));
   }
 }
 
 Status PayloadAccess::Put(const PayloadView& view) {
+  if (view.rid.empty()) {
+    ASSIGN_OR_RETURN(auto time, database_->Prepare("INSERT OR REPLACE INTO times VALUES(?,?,?)"));
+    RETURN_IF_ERROR(
+        time.Bind(1, view.id).Bind(2, MicrosOf(view.from)).Bind(3, MicrosOf(view.to)).Run());
+  }
   ASSIGN_OR_RETURN(auto put,
                    database_->Prepare("INSERT OR REPLACE INTO views VALUES(?,?,?,?,?,?,?,?,?)"));
   return put.Bind(1, view.id)
@@ -92,6 +103,10 @@ Status PayloadAccess::Record(LeafType type, const ActorFacts& actor, const Paylo
   draft.actor = actor;
   draft.detail["view"] = view.id;
   draft.detail["basis"] = view.basis;
+  if (view.rid.empty()) {
+    draft.detail["from"] = Rfc3339Micros(view.from);
+    draft.detail["to"] = Rfc3339Micros(view.to);
+  }
   if (type != LeafType::kReviewOpened) {
     draft.detail["asked_by"] = view.requested_by;
   }
@@ -102,35 +117,58 @@ Status PayloadAccess::Record(LeafType type, const ActorFacts& actor, const Paylo
   return parts_.log.AppendAndWait(std::move(draft)).status();
 }
 
-StatusOr<PayloadView> PayloadAccess::Request(const ActorFacts& actor,
-                                             const std::string& tenant,
-                                             const std::string& rid,
-                                             const std::string& basis) {
-  RETURN_IF_ERROR(CheckReference(basis, "the basis of a view"));
-  if (tenant.empty() || !IsUlid(rid)) {
-    return ErrorF(StatusCode::kInvalidArgument,
-                  "a view names its tenant and the rid of the request's leaves (26 characters)");
-  }
-  MutexLock lock(mutex_);
+StatusOr<PayloadView> PayloadAccess::Ask(const ActorFacts& actor, PayloadView view) {
+  RETURN_IF_ERROR(CheckReference(view.basis, "the basis of a view"));
   const WallTime now = parts_.clock.WallNow();
   ASSIGN_OR_RETURN(auto forget, database_->Prepare("DELETE FROM views WHERE requested_us<?"));
   RETURN_IF_ERROR(forget.Bind(1, MicrosOf(now - kPayloadKeptTime)).Run());
+  RETURN_IF_ERROR(database_->Execute("DELETE FROM times WHERE id NOT IN (SELECT id FROM views)"));
   ASSIGN_OR_RETURN(const auto views, Views());
   if (views.size() >= kPayloadViewsMax) {
     return ErrorF(StatusCode::kResourceExhausted,
                   "%d views were asked for in 90 days, the most",
                   kPayloadViewsMax);
   }
-  PayloadView view{.id = NewUlid(now),
-                   .tenant = tenant,
-                   .rid = rid,
-                   .basis = basis,
-                   .requested_by = actor.id,
-                   .approved_by = "",
-                   .requested_at = now};
+  view.id = NewUlid(now);
+  view.requested_by = actor.id;
+  view.requested_at = now;
   RETURN_IF_ERROR(Record(LeafType::kReviewOpened, actor, view));
   RETURN_IF_ERROR(Put(view));
   return view;
+}
+
+StatusOr<PayloadView> PayloadAccess::Request(const ActorFacts& actor,
+                                             const std::string& tenant,
+                                             const std::string& rid,
+                                             const std::string& basis) {
+  if (tenant.empty() || !IsUlid(rid)) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "a view names its tenant and the rid of the request's leaves (26 characters)");
+  }
+  PayloadView view;
+  view.tenant = tenant;
+  view.rid = rid;
+  view.basis = basis;
+  MutexLock lock(mutex_);
+  return Ask(actor, std::move(view));
+}
+
+StatusOr<PayloadView> PayloadAccess::RequestReplays(const ActorFacts& actor,
+                                                    const std::string& tenant,
+                                                    WallTime from,
+                                                    WallTime to,
+                                                    const std::string& basis) {
+  if (tenant.empty() || from >= to) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "a view of a time names its tenant, and a time that ends after its beginning");
+  }
+  PayloadView view;
+  view.tenant = tenant;
+  view.from = from;
+  view.to = to;
+  view.basis = basis;
+  MutexLock lock(mutex_);
+  return Ask(actor, std::move(view));
 }
 
 StatusOr<PayloadView> PayloadAccess::FindView(const std::string& id) {
@@ -182,9 +220,9 @@ StatusOr<PayloadView> PayloadAccess::FindOpen(const ActorFacts& actor, const std
                   id);
   }
   const Duration since = parts_.clock.WallNow() - view.approved_at;
-  if (since > kPayloadViewTime || since < Duration(0)) {
+  if (since > (view.rid.empty() ? kReplayTime : kPayloadViewTime) || since < Duration(0)) {
     return ErrorF(
-        StatusCode::kFailedPrecondition, "view %s: its hour is over; ask for another", id);
+        StatusCode::kFailedPrecondition, "view %s: its time is over; ask for another", id);
   }
   return view;
 }
@@ -192,6 +230,24 @@ StatusOr<PayloadView> PayloadAccess::FindOpen(const ActorFacts& actor, const std
 StatusOr<PayloadView> PayloadAccess::Find(const ActorFacts& actor, const std::string& id) {
   MutexLock lock(mutex_);
   return FindOpen(actor, id);
+}
+
+StatusOr<std::optional<std::string>> PayloadAccess::OpenRecord(const RecordPlace& place) {
+  auto record = parts_.vault.Open(place.handle);
+  if (record.status().code() == StatusCode::kNotFound) {
+    return std::optional<std::string>();
+  }
+  RETURN_IF_ERROR(record);
+  // A request that is admitted while the log changes shards names the one before.
+  if (record->envelope.rid != place.rid || record->envelope.tenant != place.tenant ||
+      record->envelope.direction != place.direction ||
+      LogOf(record->envelope.origin) != LogOf(place.origin) ||
+      CommitTo(record->salt, record->payload).Text() != place.commitment) {
+    return ErrorF(StatusCode::kDataLoss,
+                  "request %s: what the vault holds is not what the leaf commits to",
+                  place.rid);
+  }
+  return std::optional(std::move(record->payload));
 }
 
 Status PayloadAccess::OpenLeaf(const RequestLeaf& request, OpenedPayload& opened) {
@@ -204,27 +260,53 @@ Status PayloadAccess::OpenLeaf(const RequestLeaf& request, OpenedPayload& opened
   if (handle.empty()) {
     return OkStatus();  // kept at another level, or it ended without an answer
   }
-  auto record = parts_.vault.Open(handle);
-  if (record.status().code() == StatusCode::kNotFound) {
+  ASSIGN_OR_RETURN(
+      std::optional<std::string> payload,
+      OpenRecord(
+          {.handle = handle,
+           .direction = is_input ? VaultDirection::kInput : VaultDirection::kOutput,
+           .tenant = opened.view.tenant,
+           .rid = opened.view.rid,
+           .origin = request.origin,
+           .commitment = is_input ? TextAt(leaf, {"in", "c"}) : TextAt(leaf, {"out", "c"})}));
+  if (!payload.has_value()) {
     return ErrorF(StatusCode::kFailedPrecondition,
                   "request %s: its payload cannot be opened any more: it was erased, or purged at "
                   "the end of its time",
                   opened.view.rid);
   }
-  RETURN_IF_ERROR(record);
-  const VaultDirection direction = is_input ? VaultDirection::kInput : VaultDirection::kOutput;
-  const std::string committed = is_input ? TextAt(leaf, {"in", "c"}) : TextAt(leaf, {"out", "c"});
-  // A request that is admitted while the log changes shards names the one before.
-  if (record->envelope.rid != opened.view.rid || record->envelope.tenant != opened.view.tenant ||
-      record->envelope.direction != direction ||
-      LogOf(record->envelope.origin) != LogOf(request.origin) ||
-      CommitTo(record->salt, record->payload).Text() != committed) {
-    return ErrorF(StatusCode::kDataLoss,
-                  "request %s: what the vault holds is not what the leaf commits to",
-                  opened.view.rid);
-  }
-  (is_input ? opened.input : opened.output) = std::move(record->payload);
+  (is_input ? opened.input : opened.output) = *std::move(payload);
   return OkStatus();
+}
+
+StatusOr<std::optional<std::string>> PayloadAccess::OpenReplay(const ActorFacts& actor,
+                                                               const std::string& id,
+                                                               const RequestLeaf& completed) {
+  MutexLock lock(mutex_);
+  ASSIGN_OR_RETURN(const PayloadView view, FindOpen(actor, id));
+  const Json leaf = Json::parse(completed.leaf, nullptr, /*allow_exceptions=*/false);
+  const std::string rid = TextAt(leaf, {"rid"});
+  bool covered = TextAt(leaf, {"tenant"}) == view.tenant && IsUlid(rid);
+  if (covered && view.rid.empty()) {
+    // The log draws a request's rid when it comes.
+    const WallTime came = TimeOfUlid(rid);
+    covered = view.from <= came && came < view.to;
+  } else {
+    covered = covered && rid == view.rid;
+  }
+  if (!covered) {
+    return ErrorF(StatusCode::kPermissionDenied, "view %s does not cover that request", id);
+  }
+  const std::string handle = TextAt(leaf, {"replay"});
+  if (handle.empty() || TextAt(leaf, {"t"}) != Name(LeafType::kInferenceCompleted)) {
+    return ErrorF(StatusCode::kNotFound, "request %s: nothing was kept to replay it", rid);
+  }
+  return OpenRecord({.handle = handle,
+                     .direction = VaultDirection::kReplay,
+                     .tenant = view.tenant,
+                     .rid = rid,
+                     .origin = completed.origin,
+                     .commitment = TextAt(leaf, {"replay_c"})});
 }
 
 StatusOr<OpenedPayload> PayloadAccess::Look(const ActorFacts& actor,
@@ -233,6 +315,11 @@ StatusOr<OpenedPayload> PayloadAccess::Look(const ActorFacts& actor,
   MutexLock lock(mutex_);
   OpenedPayload opened;
   ASSIGN_OR_RETURN(opened.view, FindOpen(actor, id));
+  if (opened.view.rid.empty()) {
+    return ErrorF(StatusCode::kFailedPrecondition,
+                  "view %s is for replays alone; ask for a view of the request",
+                  id);
+  }
   for (const RequestLeaf& leaf : leaves) {
     RETURN_IF_ERROR(OpenLeaf(leaf, opened));
   }

@@ -2,8 +2,11 @@
 // approves, and for an hour the one who asked may look. Each step and each look is a leaf of the
 // payload's tenant, under the request's own rid, that is durable before the step takes effect.
 //
-// Leaves: review.opened{view, basis}, review.signed_off{view, asked_by},
-// review.payload_viewed{view, asked_by, approved_by, num}.
+// A view may be of all requests of a time instead of one: then nobody is shown anything, but
+// answers may be computed again and compared, for a day.
+//
+// Leaves: review.opened{view, basis}, review.signed_off{view, asked_by}, both with {from, to} of a
+// view of a time, review.payload_viewed{view, asked_by, approved_by, num}.
 #pragma once
 
 #include <memory>
@@ -21,14 +24,17 @@
 namespace inferd {
 
 inline constexpr Duration kPayloadViewTime = std::chrono::hours(1);           // from the approval
+inline constexpr Duration kReplayTime = std::chrono::hours(24);               // of a view of a time
 inline constexpr Duration kPayloadApprovalTime = std::chrono::hours(24) * 7;  // then it lapses
 inline constexpr Duration kPayloadKeptTime = std::chrono::hours(24) * 90;  // then it is forgotten
 inline constexpr size_t kPayloadViewsMax = 10'000;
 
 struct PayloadView {
   std::string id;  // ULID
-  std::string tenant, rid;
-  std::string basis;  // a case's reference
+  std::string tenant;
+  std::string rid;        // "": of a time
+  WallTime from{}, to{};  // of a view of a time: [from, to)
+  std::string basis;      // a case's reference
   std::string requested_by, approved_by;
   WallTime requested_at{}, approved_at{};
   uint64_t num_views = 0;
@@ -61,6 +67,12 @@ class PayloadAccess {
                                 const std::string& tenant,
                                 const std::string& rid,
                                 const std::string& basis) EXCLUDES(mutex_);
+  // A view of the tenant's requests that were admitted in [from, to), for replays alone.
+  StatusOr<PayloadView> RequestReplays(const ActorFacts& actor,
+                                       const std::string& tenant,
+                                       WallTime from,
+                                       WallTime to,
+                                       const std::string& basis) EXCLUDES(mutex_);
   // kPermissionDenied if the actor is the one who asked, kFailedPrecondition if it has lapsed.
   StatusOr<PayloadView> Approve(const ActorFacts& actor, const std::string& id) EXCLUDES(mutex_);
   // The view of this id, if this actor may look now: kPermissionDenied for another actor than the
@@ -71,6 +83,13 @@ class PayloadAccess {
   StatusOr<OpenedPayload> Look(const ActorFacts& actor,
                                const std::string& id,
                                const std::vector<RequestLeaf>& leaves) EXCLUDES(mutex_);
+  // What a replay needs, of the completed leaf of a request that the view covers; nobody is shown
+  // it. Nothing if it cannot be opened any more: its key was destroyed, or its time is over. As
+  // Find; kPermissionDenied for another request, kNotFound if the leaf names nothing to replay,
+  // kDataLoss if it is not what the leaf says.
+  StatusOr<std::optional<std::string>> OpenReplay(const ActorFacts& actor,
+                                                  const std::string& id,
+                                                  const RequestLeaf& completed) EXCLUDES(mutex_);
   // Oldest first.
   StatusOr<std::vector<PayloadView>> List() EXCLUDES(mutex_);
 
@@ -80,8 +99,18 @@ class PayloadAccess {
   StatusOr<std::vector<PayloadView>> Views() REQUIRES(mutex_);
   StatusOr<PayloadView> FindView(const std::string& id) REQUIRES(mutex_);
   StatusOr<PayloadView> FindOpen(const ActorFacts& actor, const std::string& id) REQUIRES(mutex_);
+  StatusOr<PayloadView> Ask(const ActorFacts& actor, PayloadView view) REQUIRES(mutex_);
   Status Put(const PayloadView& view) REQUIRES(mutex_);
   Status Record(LeafType type, const ActorFacts& actor, const PayloadView& view) REQUIRES(mutex_);
+  // Where a leaf says that a payload lies, and whose it must be.
+  struct RecordPlace {
+    std::string handle;
+    VaultDirection direction = VaultDirection::kInput;
+    std::string tenant, rid, origin;
+    std::string commitment;
+  };
+  // Nothing if it is gone.
+  StatusOr<std::optional<std::string>> OpenRecord(const RecordPlace& place);
   Status OpenLeaf(const RequestLeaf& request, OpenedPayload& opened);
 
   Mutex mutex_;

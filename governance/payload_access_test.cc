@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "base/ulid.h"
 #include "tests/support/fake_audit_log.h"
 #include "tests/support/temp_folder.h"
 
@@ -163,6 +164,59 @@ TEST_F(PayloadAccessTest, WhatTheLeafDoesNotCommitToIsNotShown) {
   leaves_.clear();
   EXPECT_EQ(LookCode(1, id), StatusCode::kNotFound);
   EXPECT_EQ(log_.leaves.size(), 2u) << "no look was recorded";
+}
+
+// A view of a time shows nothing, and opens what replays need of the requests that came in it.
+TEST_F(PayloadAccessTest, AViewOfATimeIsForReplaysAlone) {
+  const auto rid_at = [](WallTime time) { return MakeUlid(time, {}); };
+  const WallTime now = clock_.WallNow();
+  const auto completed = [&](const std::string& rid, const std::string& tenant) {
+    const auto put = vault_.Store({.rid = rid,
+                                   .subject = {.tenant = tenant, .subject = "anna"},
+                                   .origin = "example.org/log/2026q4.0",
+                                   .direction = VaultDirection::kReplay,
+                                   .salt = NewCommitmentSalt(),
+                                   .payload = "the record"});
+    return RequestLeaf{.origin = "example.org/log/2026q4.0",
+                       .leaf = absl::StrFormat(R"({"replay":"%s","replay_c":"%s","rid":"%s",)"
+                                               R"("t":"inference.completed","tenant":"%s"})",
+                                               put->handle,
+                                               put->commitment.Text(),
+                                               rid,
+                                               tenant)};
+  };
+  const auto view = access_->RequestReplays(Uid(1), "acme", now, now + std::chrono::hours(1), "q4");
+  ASSERT_TRUE(view.ok()) << view.status();
+  const RequestLeaf inside = completed(rid_at(now), "acme");
+  EXPECT_FALSE(access_->OpenReplay(Uid(1), view->id, inside).ok()) << "nobody approved";
+  ASSERT_TRUE(access_->Approve(Uid(2), view->id).ok());
+  Start();
+  const auto record = access_->OpenReplay(Uid(1), view->id, inside);
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(**record, "the record");
+  EXPECT_EQ(LookCode(1, view->id), StatusCode::kFailedPrecondition) << "nothing is shown";
+  const auto code = [&](const RequestLeaf& leaf) {
+    return access_->OpenReplay(Uid(1), view->id, leaf).status().code();
+  };
+  EXPECT_EQ(access_->OpenReplay(Uid(2), view->id, inside).status().code(),
+            StatusCode::kPermissionDenied);
+  EXPECT_EQ(code(completed(rid_at(now - std::chrono::milliseconds(1)), "acme")),
+            StatusCode::kPermissionDenied);
+  EXPECT_EQ(code(completed(rid_at(now + std::chrono::hours(1)), "acme")),
+            StatusCode::kPermissionDenied);
+  EXPECT_EQ(code(completed(rid_at(now), "other")), StatusCode::kPermissionDenied);
+  EXPECT_EQ(code(leaves_[1]), StatusCode::kPermissionDenied) << "of another time";
+  RequestLeaf changed = inside;
+  const size_t at = changed.leaf.find(R"("replay_c":")") + 12;
+  changed.leaf[at] = changed.leaf[at] == 'A' ? 'B' : 'A';
+  EXPECT_EQ(code(changed), StatusCode::kDataLoss);
+  ASSERT_TRUE(keys_->Destroy({.tenant = "acme", .subject = "anna"}, clock_.WallNow()).ok());
+  EXPECT_FALSE(access_->OpenReplay(Uid(1), view->id, inside)->has_value()) << "erased";
+  clock_.Advance(kReplayTime + std::chrono::seconds(1));
+  EXPECT_EQ(code(inside), StatusCode::kFailedPrecondition);
+  EXPECT_FALSE(access_->RequestReplays(Uid(1), "acme", now, now, "q4").ok());
+  EXPECT_EQ(log_.Types(), (std::vector<std::string>{"review.opened", "review.signed_off"}));
+  EXPECT_EQ(log_.leaves[0].detail.count("from"), 1u);
 }
 
 TEST_F(PayloadAccessTest, NamesAreChecked) {

@@ -30,7 +30,11 @@ inline constexpr size_t kVaultNameBytesMax = 512;                     // of each
 inline constexpr int64_t kVaultSegmentBytesMax = int64_t{256} << 20;  // then the next one begins
 inline constexpr size_t kVaultOpenSegmentsMax = 64;
 
-enum class VaultDirection : uint8_t { kInput = 1, kOutput = 2 };
+enum class VaultDirection : uint8_t {
+  kInput = 1,   // what was asked
+  kOutput = 2,  // what was answered
+  kReplay = 3,  // what computes it again
+};
 
 // What the encryption binds a payload to.
 struct VaultEnvelope {

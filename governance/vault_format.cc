@@ -109,7 +109,7 @@ StatusOr<Frame> Decode(std::string_view bytes) {
   Frame frame;
   frame.size_bytes = kFrameHeaderBytes + size;
   const auto direction = static_cast<uint8_t>(body[1]);
-  if (static_cast<uint8_t>(body[0]) != kVersion || direction < 1 || direction > 2) {
+  if (static_cast<uint8_t>(body[0]) != kVersion || direction < 1 || direction > 3) {
     return NoRecord();
   }
   frame.envelope.direction = static_cast<VaultDirection>(direction);

@@ -7,9 +7,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include "base/random.h"
 #include "base/utf8.h"
+#include "text/tokenizer_digest.h"
 #include "text/vocabulary_for_test.h"
 
 namespace inferd {
@@ -276,6 +279,34 @@ TEST(WordPieceTokenizer, SplitsWordsGreedily) {
   const auto tokenizer = Make(spec);
   EXPECT_THAT(Pieces(*tokenizer, "Héllo WORLDS! qq", SpecialTokens::kAsText),
               ElementsAre(" hello", " world", "s", " !", "[UNK]"));
+}
+
+// Each field by itself gives another digest; the chat template has one of its own.
+TEST(TokenizerDigest, NamesEveryFieldButTheTemplate) {
+  const VocabularySpec spec = ByteLevelSpec();
+  const Digest digest = TokenizerDigest(spec);
+  const auto changed = [&](const std::function<void(VocabularySpec&)>& change) {
+    VocabularySpec other = spec;
+    change(other);
+    return TokenizerDigest(other) != digest;
+  };
+  EXPECT_FALSE(changed([](auto& v) { v.chat_template = "x"; }));
+  EXPECT_TRUE(changed([](auto& v) { v.kind = TokenizerKind::kSentencePiece; }));
+  EXPECT_TRUE(changed([](auto& v) { v.pre += "x"; }));
+  EXPECT_TRUE(changed([](auto& v) { v.pre_patterns.emplace_back("x"); }));
+  EXPECT_TRUE(changed([](auto& v) { v.ignore_merges = !v.ignore_merges; }));
+  EXPECT_TRUE(changed([](auto& v) { std::swap(v.tokens[0], v.tokens[1]); }));
+  EXPECT_TRUE(changed([](auto& v) { v.scores.assign(v.tokens.size(), 1); }));
+  EXPECT_TRUE(changed([](auto& v) { v.types.assign(v.tokens.size(), TokenType::kUnused); }));
+  EXPECT_TRUE(changed([](auto& v) { v.merges.emplace_back("a b"); }));
+  EXPECT_TRUE(changed([](auto& v) { v.mask = 0; }));
+  EXPECT_TRUE(changed([](auto& v) { v.add_bos = !v.add_bos; }));
+  EXPECT_TRUE(changed([](auto& v) { v.strips_after_special = !v.strips_after_special; }));
+  // What one field loses and the next one gains is no collision.
+  EXPECT_TRUE(changed([](auto& v) {
+    v.merges.push_back(v.tokens.back());
+    v.tokens.pop_back();
+  }));
 }
 
 }  // namespace

@@ -16,13 +16,13 @@ namespace {
 constexpr std::string_view kSchema =
     "inferd-leaf-v1\n"
     "actor{authn,cred,id,kind} adm adm_origin alev boot class cost{ccy,micro,price_id} d{} det\n"
-    "egr{approval,b,c,dlp,peer_spki,provider_req,redactions{}} engine err finish hw\n"
+    "egr{approval,b,c,dlp,peer_spki,provider_req,redactions{}} engine err finish fp hw\n"
     "in{b,c,ids,lbl_c,n,parts{},rag[],rid_c} lat_us{q,tot,ttft} lora[] lvl\n"
-    "model{digest,quant,ref,ver} mono n node num on_behalf_of out{b,c,n}\n"
+    "model{digest,quant,ref,ver} mono n node num on_behalf_of out{b,c,ids,n}\n"
     "policy{dec,obl[],rules[],set} purpose\n"
     "quota{acct{key,model,org,project},dec,hit[{id,limit,metric,remaining,reset_ms}],"
     "res{conc,in,kv,micro,out},win}\n"
-    "rid route{dest{model,provider,region},kind,why} safety{filter,labels[]}\n"
+    "replay replay_c rid route{dest{model,provider,region},kind,why} safety{filter,labels[]}\n"
     "samp{cache,freq,grammar,logit_bias_c,max,min_p,n,pres,rep,rng,seed,spec,stop_c,temp,top_k,"
     "top_p}\n"
     "settle{conc,in,kv,micro,out} src status subj sv t tenant tmpl tok tprev trace ts tseq\n"
@@ -172,7 +172,8 @@ void AddModel(const ModelFacts& model, Members& leaf) {
       .Text("engine", model.engine)
       .Text("hw", model.hw)
       .Text("det", model.det)
-      .Text("num", model.num);
+      .Text("num", model.num)
+      .Text("fp", model.fp);
 }
 
 void AddPolicy(const PolicyFacts& policy, Members& leaf) {
@@ -275,7 +276,8 @@ void AddOutcome(const OutcomeFacts& outcome, Members& leaf) {
              Members()
                  .Commit("c", outcome.content)
                  .Number("b", outcome.size_bytes)
-                 .Number("n", outcome.num_tokens))
+                 .Number("n", outcome.num_tokens)
+                 .Commit("ids", outcome.token_ids))
       .Text("finish", outcome.finish)
       .Text("status", outcome.status)
       .Text("err", outcome.err)
@@ -293,7 +295,9 @@ void AddOutcome(const OutcomeFacts& outcome, Members& leaf) {
                  .Number("tot", outcome.total_us))
       .Group("safety",
              Members().Text("filter", outcome.safety_filter).Texts("labels", outcome.safety_labels))
-      .Text("vault", outcome.vault);
+      .Text("vault", outcome.vault)
+      .Text("replay", outcome.replay)
+      .Commit("replay_c", outcome.replay_c);
   if (outcome.cost_micro) {
     leaf.Group("cost",
                Members()

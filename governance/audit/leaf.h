@@ -67,6 +67,7 @@ struct ModelFacts {
   std::string hw{};
   std::string det{};  // batch-invariant, same-arch, none, external
   std::string num{};  // numerics_id
+  std::string fp{};   // system_fingerprint
 };
 
 struct PolicyFacts {
@@ -159,9 +160,10 @@ struct UsageFacts {
 };
 
 struct OutcomeFacts {
-  std::optional<Commitment> content{};  // c
-  uint64_t size_bytes = 0;              // b
-  uint64_t num_tokens = 0;              // n
+  std::optional<Commitment> content{};    // c
+  uint64_t size_bytes = 0;                // b
+  uint64_t num_tokens = 0;                // n
+  std::optional<Commitment> token_ids{};  // ids
   std::string finish{};
   std::string status{};  // gRPC code: "OK", "RESOURCE_EXHAUSTED"
   std::string err{};     // reason of ErrorInfo
@@ -175,7 +177,9 @@ struct OutcomeFacts {
   uint64_t total_us = 0;
   std::string safety_filter{};
   std::vector<std::string> safety_labels{};
-  std::string vault{};  // handle of the payload
+  std::string vault{};                   // handle of the payload
+  std::string replay{};                  // handle of what a replay needs
+  std::optional<Commitment> replay_c{};  // over that
 };
 
 // A fact of an administrative leaf. Strings are UTF-8 of at most kLeafTextBytesMax bytes.
