@@ -25,6 +25,7 @@
 #include "daemon/backends.h"
 #include "daemon/daemon.h"
 #include "inferd/v1/generation.grpc.pb.h"
+#include "inferd/v1/model.grpc.pb.h"
 #include "inferd/v1/queue.grpc.pb.h"
 #include "inferd/v1/replay.grpc.pb.h"
 #include "tests/support/replay_load.h"
@@ -49,6 +50,7 @@ struct Settings {
   int requests = 500;
   int scalar_requests = 20;
   int callers = 16;
+  int prompt_tokens = 300;
   int64_t kv_bytes = int64_t{48} << 20;
 };
 
@@ -59,7 +61,7 @@ class Served {
     Config config;
     config.data.address = "127.0.0.1:0";
     config.device.cpu_isa = isa;
-    config.models.push_back({.name = kModel, .path = settings.model, .context_tokens_max = 2048});
+    config.models.push_back({.name = kModel, .path = settings.model, .context_tokens_max = 0});
     config.kv_cache_bytes_max = settings.kv_bytes;
     config.scheduler.step_tokens_max = 128;  // long prompts come in chunks
     config.state_directory = state;
@@ -80,8 +82,9 @@ class Served {
     if (!loaded.ok()) {
       Fail(std::string(Message(loaded)));
     }
-    generation_ = v1::GenerationService::NewStub(
-        grpc::CreateChannel(daemon_->address(), grpc::InsecureChannelCredentials()));
+    const auto data = grpc::CreateChannel(daemon_->address(), grpc::InsecureChannelCredentials());
+    generation_ = v1::GenerationService::NewStub(data);
+    models_ = v1::ModelService::NewStub(data);
     admin_ =
         grpc::CreateChannel("unix:" + state + "/admin.sock", grpc::InsecureChannelCredentials());
     replays_ = v1::ReplayService::NewStub(admin_);
@@ -131,6 +134,18 @@ class Served {
     return alike;
   }
 
+  int32_t VocabularySize() {
+    grpc::ClientContext context;
+    v1::GetModelRequest request;
+    request.set_model(kModel);
+    v1::GetModelResponse response;
+    const grpc::Status status = models_->GetModel(&context, request, &response);
+    if (!status.ok()) {
+      Fail("the model cannot be asked for: " + status.error_message());
+    }
+    return static_cast<int32_t>(response.model().vocab_size());
+  }
+
   uint64_t Preemptions() {
     grpc::ClientContext context;
     v1::GetLoadResponse load;
@@ -142,6 +157,7 @@ class Served {
  private:
   std::unique_ptr<Daemon> daemon_;
   std::unique_ptr<v1::GenerationService::Stub> generation_;
+  std::unique_ptr<v1::ModelService::Stub> models_;
   std::shared_ptr<grpc::Channel> admin_;
   std::unique_ptr<v1::ReplayService::Stub> replays_;
 };
@@ -193,15 +209,16 @@ void Run(const Settings& settings) {
   SetLogLevel(LogLevel::kError);
   const StateFolder state;
   const std::string view = ApproveReplays(state.path(), "local");
-  const auto requests = MixedRequests({.model = kModel,
-                                       .seed = 17,
-                                       .vocab_size = 40'000,
-                                       .prompt_tokens_max = 300,
-                                       .output_tokens_max = 32},
-                                      settings.requests);
-  std::vector<std::string> rids(requests.size());
+  std::vector<std::string> rids;
   {
     Served served(settings, state.path(), settings.isa);
+    const auto requests = MixedRequests({.model = kModel,
+                                         .seed = 17,
+                                         .vocab_size = served.VocabularySize(),
+                                         .prompt_tokens_max = settings.prompt_tokens,
+                                         .output_tokens_max = 32},
+                                        settings.requests);
+    rids.resize(requests.size());
     std::atomic<int> chunked{0}, cached{0}, several{0};
     OnThreads(settings.callers, requests.size(), [&](size_t i) {
       const Served::Answer answer = served.Ask(requests[i]);
@@ -251,6 +268,7 @@ int main(int argc, char** argv) {
   app.add_option("--requests", settings.requests, "to serve");
   app.add_option("--scalar-requests", settings.scalar_requests, "that scalar code replays");
   app.add_option("--callers", settings.callers, "at a time");
+  app.add_option("--prompt-tokens", settings.prompt_tokens, "about, at most");
   app.add_option("--kv-bytes", settings.kv_bytes, "of KV memory: little makes preemptions");
   CLI11_PARSE(app, argc, argv);
   inferd::Run(settings);
