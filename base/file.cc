@@ -85,8 +85,6 @@ StatusOr<PrivateMemory> PrivateMemory::Allocate(size_t size) {
     return ErrorF(
         StatusCode::kResourceExhausted, "no room for %d bytes: %s", size, std::strerror(errno));
   }
-  // Large pages spare the kernel most page faults; it need not have them.
-  madvise(data, size, MADV_HUGEPAGE);
   return PrivateMemory(static_cast<std::byte*>(data), size);
 }
 
