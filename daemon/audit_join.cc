@@ -62,7 +62,8 @@ SamplingFacts SamplingOf(const GenerationRequest& request, const CallRecord& rec
 
 // What answers; both leaves of a call say so.
 ModelFacts ModelFactsOf(const ResidentModel& model) {
-  ModelFacts facts{.ref = model.name, .digest = model.digest, .quant = model.quantization};
+  ModelFacts facts{
+      .ref = model.name, .digest = model.digest, .ver = model.version, .quant = model.quantization};
   if (model.tokenizer != nullptr) {
     facts.tok = model.tokenizer_digest;
   }

@@ -239,6 +239,12 @@ Status AuditState::RecordOwn(LeafType type,
   return log_->AppendAndWait(std::move(draft)).status();
 }
 
+ActorFacts PersonFacts(const std::string& name) {
+  return {.kind = name.starts_with("uid:") ? "human" : "service",
+          .id = name,
+          .authn = name.starts_with("uid:") ? "peercred" : "none"};
+}
+
 Status AuditState::RecordAct(LeafType type,
                              const ActorFacts& actor,
                              std::map<std::string, LeafDetail> detail) {

@@ -105,6 +105,9 @@ class AuditState {
   std::thread index_thread_;
 };
 
+// Who took a step of which only the name is kept: an administrator, or the daemon's own files.
+ActorFacts PersonFacts(const std::string& name);
+
 // Where the secrets are that no credential gives.
 std::string KeysFolder(const Config& config);
 

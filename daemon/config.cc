@@ -119,7 +119,8 @@ void CheckWhole(const Config& config, YamlReader& reader, const YAML::Node& root
   }
   std::set<std::string> names;
   for (size_t i = 0; i < config.models.size(); ++i) {
-    if (!names.insert(config.models[i].name).second) {
+    const ModelEntry& model = config.models[i];
+    if (!names.insert(model.name + ':' + model.version).second) {
       const std::string path = absl::StrFormat("models[%d].name", i);
       reader.ErrorAt(reader.Where(root["models"][i], path),
                      path,

@@ -14,6 +14,7 @@ namespace inferd {
 
 inline constexpr int64_t kConfigBytesMax = 1 << 20;
 inline constexpr int64_t kModelsMax = 16;
+inline constexpr int64_t kTrustedKeysMax = 64;
 inline constexpr int64_t kAuditTenantsMax = 10'000;
 inline constexpr int64_t kScheduledTenantsMax = 10'000;
 inline constexpr int64_t kAdministratorsMax = 256;
@@ -25,8 +26,10 @@ inline constexpr size_t kQuotasInForceMax = 100'000;  // of the configuration an
 
 // A model to serve.
 struct ModelEntry {
-  std::string name;
-  std::string path;
+  std::string name = "";
+  std::string version = "1";  // of the name: these bytes, for good
+  std::string path = "";
+  std::string signature = "";  // a bundle over the files; "": none
   int64_t context_tokens_max = 0;
 };
 
@@ -108,6 +111,13 @@ struct Config {
     int64_t memory_bytes_max = 0;
   } device;
   std::vector<ModelEntry> models;
+  // Which models may answer.
+  struct Registry {
+    bool two_persons = true;
+    std::string signatures = "optional";
+    std::vector<std::string> public_keys;  // PEM files
+    std::string authorities;               // PEM certificates; "": none
+  } registry;
   struct SchedulerLimits {
     int64_t step_tokens_max = 512;
     int64_t running_max = 256;

@@ -1,13 +1,12 @@
 #include "daemon/config_schema.h"
 
 #include "daemon/listen_address.h"
+#include "governance/registry/model_reference.h"
 
 namespace inferd {
 namespace {
 
 using std::chrono::hours;
-
-constexpr size_t kModelNameBytesMax = 128;
 
 Status CheckAddress(std::string_view text) { return ParseListenAddress(text).status(); }
 
@@ -100,10 +99,19 @@ void VisitModels(FieldVisitor& v, Config& c) {
              c.models[i].name,
              {.choices = {}, .check = CheckModelName, .required = true},
              "The name that requests use.");
+    v.String("version",
+             c.models[i].version,
+             {.choices = {}, .check = CheckModelName, .required = false},
+             "Which version of the name these files are; the first one of a name needs no other "
+             "approval.");
     v.String("path",
              c.models[i].path,
              {.choices = {}, .check = CheckNotEmpty, .required = true},
-             "The GGUF file; relative to the working directory.");
+             "The GGUF file, or a folder of safetensors; relative to the working directory.");
+    v.String("signature",
+             c.models[i].signature,
+             {},
+             "A signature over the files, checked when the version is first met; empty: none.");
     v.Integer("context_tokens_max",
               c.models[i].context_tokens_max,
               {.min = 0, .max = int64_t{1} << 24, .required = false},
@@ -111,6 +119,28 @@ void VisitModels(FieldVisitor& v, Config& c) {
     v.Leave();
   }
   v.EndList();
+}
+
+void VisitRegistry(FieldVisitor& v, Config& c) {
+  v.Enter("registry", "Which models may answer; docs/models.md.");
+  v.Bool("two_persons",
+         c.registry.two_persons,
+         "Versions are approved by two persons who did not add them, and aliases moved by two; "
+         "false: one person is enough.");
+  v.String("signatures",
+           c.registry.signatures,
+           {.choices = {"optional", "required"}, .check = {}, .required = false},
+           "Whether every version needs a signature that verifies.");
+  v.Strings("public_keys",
+            c.registry.public_keys,
+            {.choices = {}, .check = CheckNotEmpty, .required = false},
+            kTrustedKeysMax,
+            "Whose signatures count: PEM files of P-256, P-384 or P-521 keys.");
+  v.String("authorities",
+           c.registry.authorities,
+           {},
+           "Certificates that signers' certificates must chain to, PEM; empty: none.");
+  v.Leave();
 }
 
 void VisitRequests(FieldVisitor& v, Config& c) {
@@ -292,14 +322,11 @@ void VisitProcess(FieldVisitor& v, Config& c) {
 }  // namespace
 
 Status CheckModelName(std::string_view name) {
-  const bool known_bytes =
-      name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
-      std::string_view::npos;
-  if (name.empty() || name.size() > kModelNameBytesMax || !known_bytes) {
+  if (!IsModelReferencePart(name)) {
     return ErrorF(StatusCode::kInvalidArgument,
                   "\"%s\" is not a name: 1 to %d of a-z A-Z 0-9 . _ -",
                   name,
-                  kModelNameBytesMax);
+                  ModelReference::kPartBytesMax);
   }
   return OkStatus();
 }
@@ -316,6 +343,7 @@ void VisitConfig(FieldVisitor& visitor, Config& config) {
   VisitListeners(visitor, config);
   VisitDevice(visitor, config);
   VisitModels(visitor, config);
+  VisitRegistry(visitor, config);
   VisitScheduling(visitor, config);
   VisitGovernance(visitor, config);
   VisitRequests(visitor, config);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -21,8 +22,11 @@
 #include "daemon/identity_state.h"
 #include "daemon/model_directory.h"
 #include "daemon/model_loader.h"
+#include "daemon/model_resolver.h"
 #include "daemon/model_service.h"
 #include "daemon/queue_service.h"
+#include "daemon/registry_service.h"
+#include "daemon/registry_state.h"
 #include "daemon/replay_service.h"
 #include "daemon/request_governor.h"
 #include "daemon/scheduling.h"
@@ -114,12 +118,14 @@ struct Daemon::Parts {
         std::unique_ptr<Device> the_device,
         std::unique_ptr<RequestGovernor> the_governor,
         std::unique_ptr<AuditState> the_audit,
+        std::unique_ptr<RegistryState> the_model_registry,
         std::unique_ptr<ApiKeyStore> the_keys,
         std::unique_ptr<IdentityState> the_identity)
       : config(the_config),
         device(std::move(the_device)),
         governor(std::move(the_governor)),
         audit(std::move(the_audit)),
+        model_registry(std::move(the_model_registry)),
         keys(std::move(the_keys)),
         identity(std::move(the_identity)),
         registry(static_cast<size_t>(config.requests.in_flight_max)),
@@ -135,7 +141,7 @@ struct Daemon::Parts {
                  .clock = SystemClock(),
                  .service_class = LastClass(config),
                  .duration_max = config.requests.duration_max}),
-        loader(config, *device, engine, models, audit.get()),
+        loader(config, *device, engine, models, *model_registry, audit.get()),
         classes(config),
         workers(static_cast<size_t>(config.requests.workers),
                 static_cast<size_t>(config.requests.queue_max)) {}
@@ -181,6 +187,15 @@ struct Daemon::Parts {
     return OkStatus();
   }
 
+  // What the tenant's file says now.
+  TenantModels ModelsOf(const TenantId& tenant) const {
+    const auto known = identity->authenticator().identities();
+    const TenantRecord* const record = known->tenants.FindTenant(tenant);
+    return record == nullptr ? TenantModels()
+                             : TenantModels{.references = record->models,
+                                            .signed_only = record->signed_models_only};
+  }
+
   UsageServiceParts UsageParts(const CallGate& gate) {
     return {.governor = *governor, .history = usage, .clock = SystemClock(), .gate = gate};
   }
@@ -204,6 +219,8 @@ struct Daemon::Parts {
                                            .clock = SystemClock(),
                                            .gate = gate}));
       services.push_back(MakeModelAdminService(loader, gate));
+      services.push_back(MakeRegistryService(
+          {.registry = *model_registry, .models = models, .loader = loader, .gate = gate}));
       services.push_back(MakeQuotaAdminService(UsageParts(gate)));
       services.push_back(MakePolicyAdminService(UsageParts(gate)));
       const IdentityServiceParts parts = {.identity = *identity,
@@ -224,10 +241,15 @@ struct Daemon::Parts {
   // Before the audit log, whose last callbacks hold calls and so their reservations.
   const std::unique_ptr<RequestGovernor> governor;
   const std::unique_ptr<AuditState> audit;  // nullptr: no audit log
+  const std::unique_ptr<RegistryState> model_registry;
   UsageHistory usage{audit.get()};
   const std::unique_ptr<ApiKeyStore> keys;  // nullptr: no secret for them
   const std::unique_ptr<IdentityState> identity;
   ModelDirectory models;
+  const ModelResolver resolver{model_registry->registry(),
+                               model_registry->sessions(),
+                               models,
+                               [this](const TenantId& tenant) { return ModelsOf(tenant); }};
   StreamRegistry registry;
   EgressThread egress;
   Engine engine;
@@ -277,11 +299,14 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
     RETURN_IF_ERROR(audit->RecordOwn(LeafType::kConfigChanged, std::move(detail)));
   }
   ASSIGN_OR_RETURN(auto governor, RequestGovernor::Open(config, audit.get(), SystemClock()));
+  auto model_registry = RegistryState::Open(config, audit.get(), SystemClock());
+  RETURN_IF_ERROR(Annotate(model_registry.status(), "model registry"));
   ASSIGN_OR_RETURN(std::unique_ptr<ApiKeyStore> keys, OpenKeys(config));
   auto parts = std::make_unique<Parts>(config,
                                        std::move(device),
                                        std::move(governor),
                                        std::move(audit),
+                                       *std::move(model_registry),
                                        std::move(keys),
                                        *std::move(identity));
   if (!config.data.tls.certificate.empty()) {
@@ -299,11 +324,11 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
         });
   }
   for (const ModelEntry& entry : config.models) {
-    parts->models.Announce(entry.name);
+    parts->models.Announce(entry.name, entry.version);
   }
   std::vector<std::unique_ptr<grpc::Service>> services;
   services.push_back(
-      MakeGenerationService({.models = parts->models,
+      MakeGenerationService({.models = parts->resolver,
                              .backend = parts->backend,
                              .registry = parts->registry,
                              .egress = parts->egress,
@@ -316,7 +341,7 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
                              .duration_max = config.requests.duration_max,
                              .audit = parts->audit == nullptr ? nullptr : &parts->audit->join(),
                              .governor = *parts->governor}));
-  services.push_back(MakeModelService(parts->models, parts->Gate()));
+  services.push_back(MakeModelService(parts->resolver, parts->Gate()));
   services.push_back(MakeUsageService(parts->UsageParts(parts->Gate()), parts->workers));
   services.push_back(MakeTenantQueueService({.engine = parts->engine,
                                              .registry = parts->registry,
@@ -338,7 +363,10 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
 Status Daemon::LoadModels(const std::function<void(const std::string&)>& progress) {
   for (const ModelEntry& entry : parts_->config.models) {
     const Status status = parts_->loader.Load(entry, progress);
-    if (!status.ok()) {
+    if (status.code() == StatusCode::kPermissionDenied) {
+      // Revoked since the file was written, which must not keep the others from being served.
+      Log(LogLevel::kError, "model refused", {{"error", std::string(Message(status))}});
+    } else if (!status.ok()) {
       return Annotate(status, absl::StrFormat("model %s", entry.name));
     }
   }
@@ -401,14 +429,18 @@ void Daemon::UpdateHealth() {
       parts_->egress.device_lost() || (has_work && quiet > parts_->config.health_stall_max);
   bool all_ready = true;
   for (const std::string& name : parts_->models_with_health) {
-    if (!parts_->models.Find(name).ok()) {  // unloaded
+    if (parts_->models.Versions(name).empty()) {  // unloaded
       parts_->server->SetHealth("model:" + name, false);
     }
   }
+  std::map<std::string, bool> ready;  // a version of it
   for (const ModelDirectory::Entry& entry : parts_->models.List()) {
-    parts_->models_with_health.insert(entry.name);
+    ready[entry.name] = ready[entry.name] || entry.ready();
     all_ready = all_ready && entry.ready();
-    parts_->server->SetHealth("model:" + entry.name, entry.ready() && !wedged && !parts_->draining);
+  }
+  for (const auto& [name, is_ready] : ready) {
+    parts_->models_with_health.insert(name);
+    parts_->server->SetHealth("model:" + name, is_ready && !wedged && !parts_->draining);
   }
   const bool healthy = all_ready && !wedged && !parts_->draining;
   parts_->server->SetHealth("", healthy);

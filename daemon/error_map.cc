@@ -24,7 +24,7 @@ struct Row {
   int retry_ms;  // 0: trying again does not help
 };
 
-constexpr std::array<Row, 25> kRows = {{
+constexpr std::array<Row, 29> kRows = {{
     {Reason::kInvalidField, "INVALID_FIELD", StatusCode::kInvalidArgument, 0},
     {Reason::kContextLengthExceeded, "CONTEXT_LENGTH_EXCEEDED", StatusCode::kInvalidArgument, 0},
     {Reason::kRequestExceedsLimit, "REQUEST_EXCEEDS_LIMIT", StatusCode::kResourceExhausted, 0},
@@ -50,6 +50,10 @@ constexpr std::array<Row, 25> kRows = {{
     {Reason::kKvTokens, "KV_TOKENS", StatusCode::kResourceExhausted, 0},
     {Reason::kTokenBudget, "TOKEN_BUDGET", StatusCode::kResourceExhausted, 0},
     {Reason::kSpendBudget, "SPEND_BUDGET", StatusCode::kResourceExhausted, 0},
+    {Reason::kModelNotApproved, "MODEL_NOT_APPROVED", StatusCode::kFailedPrecondition, 0},
+    {Reason::kModelRevoked, "MODEL_REVOKED", StatusCode::kPermissionDenied, 0},
+    {Reason::kModelNotResident, "MODEL_NOT_RESIDENT", StatusCode::kUnavailable, 2000},
+    {Reason::kModelNotPermitted, "MODEL_NOT_PERMITTED", StatusCode::kPermissionDenied, 0},
 }};
 
 const Row& RowOf(Reason reason) { return kRows[static_cast<size_t>(reason)]; }

@@ -46,6 +46,10 @@ enum class Reason : uint8_t {
   kKvTokens,
   kTokenBudget,
   kSpendBudget,
+  kModelNotApproved,   // the version has not the approvals that it needs
+  kModelRevoked,       // the version was taken back for good
+  kModelNotResident,   // the version that answers is not in memory
+  kModelNotPermitted,  // the tenant's file names other models, or signed ones alone
 };
 
 // The wire's name of a reason, "QUEUE_FULL".

@@ -180,13 +180,20 @@ Status CheckLength(const ResidentModel& model, size_t prompt_tokens) {
 // The two request messages have the same fields.
 template <typename Request>
 StatusOr<PreparedGeneration> PrepareAny(const Request& request,
-                                        const ModelDirectory& models,
+                                        const ModelResolver& models,
+                                        const TenantId& tenant,
                                         const DeliveryDefaults& defaults) {
   PreparedGeneration prepared;
   CallFacts& facts = prepared.facts;
   GenerationRequest& out = prepared.request;
   RETURN_IF_ERROR(CheckEndUser(request.end_user()));
-  ASSIGN_OR_RETURN(facts.model, models.Resolve(request.model()));
+  if (request.session_id().size() > kSessionIdBytesMax) {
+    return MakeFieldError("session_id", absl::StrFormat("is at most %d bytes", kSessionIdBytesMax));
+  }
+  ASSIGN_OR_RETURN(
+      facts.model,
+      models.Resolve(
+          {.reference = request.model(), .tenant = tenant, .session = request.session_id()}));
   const ResidentModel& model = *facts.model;
   if (request.has_expected_digest()) {
     RETURN_IF_ERROR(CheckDigest(model, request.expected_digest(), "expected_digest"));
@@ -247,9 +254,10 @@ Status CheckEndUser(std::string_view end_user) {
 }
 
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateRequest& request,
-                                     const ModelDirectory& models,
+                                     const ModelResolver& models,
+                                     const TenantId& tenant,
                                      const DeliveryDefaults& defaults) {
-  auto prepared = PrepareAny(request, models, defaults);
+  auto prepared = PrepareAny(request, models, tenant, defaults);
   if (prepared.ok()) {
     prepared->facts.whole = true;
   }
@@ -257,9 +265,10 @@ StatusOr<PreparedGeneration> Prepare(const v1::GenerateRequest& request,
 }
 
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateStreamRequest& request,
-                                     const ModelDirectory& models,
+                                     const ModelResolver& models,
+                                     const TenantId& tenant,
                                      const DeliveryDefaults& defaults) {
-  return PrepareAny(request, models, defaults);
+  return PrepareAny(request, models, tenant, defaults);
 }
 
 StatusOr<PreparedGeneration> PrepareReplay(const v1::ReplayRecord& record,

@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 #include "daemon/generation_call.h"
-#include "daemon/model_directory.h"
+#include "daemon/model_resolver.h"
 
 namespace inferd::v1 {
 class GenerateRequest;
@@ -20,6 +20,7 @@ namespace inferd {
 inline constexpr size_t kRequestIdBytesMax = 128;
 inline constexpr int32_t kMessageTokensMax = 1024;
 inline constexpr size_t kEndUserBytesMax = 128;
+inline constexpr size_t kSessionIdBytesMax = 128;
 
 // How often messages go out when the request does not say.
 struct DeliveryDefaults {
@@ -47,10 +48,12 @@ Status CheckEndUser(std::string_view end_user);
 
 // Errors as error_map.h makes them. Tokenises: for ingress workers.
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateRequest& request,
-                                     const ModelDirectory& models,
+                                     const ModelResolver& models,
+                                     const TenantId& tenant,
                                      const DeliveryDefaults& defaults);
 StatusOr<PreparedGeneration> Prepare(const v1::GenerateStreamRequest& request,
-                                     const ModelDirectory& models,
+                                     const ModelResolver& models,
+                                     const TenantId& tenant,
                                      const DeliveryDefaults& defaults);
 
 // A recorded request, to be computed again by `model`: its token ids come all at once, and no more

@@ -211,6 +211,7 @@ class Service final : public RawService {
   static void FillRef(const ResidentModel& model, v1::ModelRef* ref) {
     ref->set_name(model.name);
     ref->set_digest(DigestText(model.digest));
+    ref->set_version(model.version);
   }
 
   static StatusOr<v1::TokenizeResponse> TokenizeWith(const ResidentModel& model,
@@ -262,7 +263,9 @@ class Service final : public RawService {
         *response,
         Typed<Request>([this, handler](const Request& r, CallScope& s)
                            -> decltype(handler(r, std::declval<const ResidentModel&>())) {
-          ASSIGN_OR_RETURN(const auto model, parts_.models.Resolve(r.model()));
+          ASSIGN_OR_RETURN(
+              const auto model,
+              parts_.models.Resolve({.reference = r.model(), .tenant = s.caller().tenant}));
           s.set_model(model->name);
           const auto allowed = parts_.governor.MayUse(s, "tokenize", *model, 0);
           if (!allowed.ok() && parts_.audit != nullptr) {
@@ -323,7 +326,8 @@ class Service final : public RawService {
     if (parts_.egress.device_lost()) {
       return MakeError(Reason::kDeviceLost, "the device failed; the daemon must be restarted");
     }
-    ASSIGN_OR_RETURN(PreparedGeneration prepared, Prepare(request, parts_.models, parts_.delivery));
+    ASSIGN_OR_RETURN(PreparedGeneration prepared,
+                     Prepare(request, parts_.models, call->scope.caller().tenant, parts_.delivery));
     call->scope.set_model(prepared.facts.model->name);
     RETURN_IF_ERROR(parts_.governor.Admit(*call, prepared));
     std::optional<AdmittedLeaf> leaf;

@@ -8,7 +8,7 @@
 #include "daemon/call_gate.h"
 #include "daemon/egress_thread.h"
 #include "daemon/generation_request.h"
-#include "daemon/model_directory.h"
+#include "daemon/model_resolver.h"
 #include "daemon/request_governor.h"
 #include "daemon/scheduling.h"
 #include "daemon/stream_registry.h"
@@ -22,7 +22,7 @@ namespace inferd {
 
 // Everything here outlives the service; the workers are stopped before any of it goes.
 struct GenerationServiceParts {
-  const ModelDirectory& models;
+  const ModelResolver& models;
   GenerationBackend& backend;
   StreamRegistry& registry;
   EgressThread& egress;

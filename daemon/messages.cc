@@ -56,6 +56,7 @@ v1::GenerateStreamResponse StartedMessage(const GenerationCall& call) {
   started->set_request_id(call.scope.request_id());
   started->mutable_model()->set_name(call.facts.model->name);
   started->mutable_model()->set_digest(DigestText(call.facts.model->digest));
+  started->mutable_model()->set_version(call.facts.model->version);
   started->set_seed(call.facts.seed);
   started->set_prompt_tokens(call.facts.prompt_tokens);
   started->set_cached_tokens(call.started->usage.cached_tokens);

@@ -19,6 +19,11 @@ const std::vector<MethodRule>& Rules() {
     const std::vector<Role> accountants = {Role::kOperator, Role::kComplianceReader};
     const std::vector<Role> guards = {Role::kSecurityAdmin};
     const std::vector<Role> policies = {Role::kSecurityAdmin, Role::kComplianceReader};
+    const std::vector<Role> registrars = {Role::kOperator,
+                                          Role::kModelSubmitter,
+                                          Role::kModelApprover,
+                                          Role::kSecurityAdmin,
+                                          Role::kComplianceReader};
     return std::vector<MethodRule>{
         {"GenerationService/Generate", users, "generate"},
         {"GenerationService/GenerateStream", users, "generate"},
@@ -59,6 +64,17 @@ const std::vector<MethodRule>& Rules() {
          "queue"},
         {"ModelAdminService/LoadModel", operators, ""},
         {"ModelAdminService/UnloadModel", operators, ""},
+        {"RegistryService/AddModel", {Role::kModelSubmitter, Role::kOperator}, ""},
+        {"RegistryService/ApproveModel", {Role::kModelApprover}, ""},
+        {"RegistryService/ProposeAlias", operators, ""},
+        {"RegistryService/ApproveAlias", {Role::kModelApprover, Role::kOperator}, ""},
+        {"RegistryService/SetCanary", operators, ""},
+        {"RegistryService/RollBackAlias", operators, ""},
+        {"RegistryService/RevokeModel",
+         {Role::kOperator, Role::kModelApprover, Role::kSecurityAdmin},
+         ""},
+        {"RegistryService/ListVersions", registrars, ""},
+        {"RegistryService/GetHistory", registrars, ""},
         {"QuotaAdminService/QueryUsage", accountants, ""},
         {"QuotaAdminService/ShowQuotas", accountants, ""},
         {"QuotaAdminService/ExplainQuota", accountants, ""},

@@ -26,58 +26,70 @@ Status CheckDigest(const ResidentModel& model, std::string_view expected, std::s
   return OkStatus();
 }
 
-void ModelDirectory::Announce(const std::string& name) {
+void ModelDirectory::Announce(const std::string& name, const std::string& version) {
   MutexLock lock(mutex_);
-  entries_[name].name = name;
+  Entry& entry = entries_[{name, version}];
+  entry.name = name;
+  entry.version = version;
 }
 
 void ModelDirectory::SetReady(const std::string& device,
                               std::shared_ptr<const ResidentModel> model) {
   MutexLock lock(mutex_);
-  Entry& entry = entries_[model->name];
+  Entry& entry = entries_[{model->name, model->version}];
   entry.name = model->name;
+  entry.version = model->version;
   entry.device = device;
-  entry.model = std::move(model);
+  // With a count of its own, beside that of the engine's uses.
+  const ResidentModel* const resident = model.get();
+  entry.model = std::shared_ptr<const ResidentModel>(
+      resident, [kept = std::move(model)](const ResidentModel*) {});
 }
 
-void ModelDirectory::Remove(const std::string& name) {
+bool ModelDirectory::Remove(const std::string& name, const std::string& version) {
   MutexLock lock(mutex_);
-  entries_.erase(name);
+  return entries_.erase({name, version}) > 0;
 }
 
-StatusOr<ModelDirectory::Entry> ModelDirectory::Find(std::string_view reference) const {
-  const size_t at = std::min(reference.find('@'), reference.size());
-  const std::string_view name = reference.substr(0, at);
-  Entry entry;
-  {
-    MutexLock lock(mutex_);
-    const auto found = entries_.find(name);
-    if (found == entries_.end()) {
-      // Not the name that was asked for: errors show nothing that callers wrote.
-      return MakeError(Reason::kModelNotFound, "no model of that name; ListModels names them");
+StatusOr<ModelDirectory::Entry> ModelDirectory::Find(std::string_view name,
+                                                     const Digest& digest) const {
+  bool loading = false;
+  const std::vector<Entry> versions = Versions(name);
+  for (const Entry& entry : versions) {
+    loading = loading || !entry.ready();
+    if (entry.ready() && entry.model->digest == digest) {
+      return entry;
     }
-    entry = found->second;
   }
-  if (at < reference.size() && entry.ready()) {
-    RETURN_IF_ERROR(CheckDigest(*entry.model, reference.substr(at + 1), "model"));
+  if (loading) {
+    return MakeError(Reason::kModelLoading, absl::StrFormat("model %s is loading", name));
   }
-  return entry;
+  if (versions.empty()) {
+    // Not the name that was asked for: errors show nothing that callers wrote.
+    return MakeError(Reason::kModelNotFound, "no model of that name; ListModels names them");
+  }
+  return MakeError(Reason::kModelNotResident,
+                   absl::StrFormat("model %s has another version in memory than the one that "
+                                   "answers; an operator loads it",
+                                   name));
 }
 
-StatusOr<std::shared_ptr<const ResidentModel>> ModelDirectory::Resolve(
-    std::string_view reference) const {
-  ASSIGN_OR_RETURN(const Entry entry, Find(reference));
-  if (!entry.ready()) {
-    return MakeError(Reason::kModelLoading, absl::StrFormat("model %s is loading", entry.name));
+std::vector<ModelDirectory::Entry> ModelDirectory::Versions(std::string_view name) const {
+  MutexLock lock(mutex_);
+  std::vector<Entry> versions;
+  for (auto entry = entries_.lower_bound({std::string(name), ""});
+       entry != entries_.end() && entry->first.first == name;
+       ++entry) {
+    versions.push_back(entry->second);
   }
-  return entry.model;
+  return versions;
 }
 
 std::vector<ModelDirectory::Entry> ModelDirectory::List() const {
   MutexLock lock(mutex_);
   std::vector<Entry> entries;
   entries.reserve(entries_.size());
-  for (const auto& [name, entry] : entries_) {
+  for (const auto& [key, entry] : entries_) {
     entries.push_back(entry);
   }
   return entries;

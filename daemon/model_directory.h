@@ -1,4 +1,5 @@
-// ModelDirectory: which models this daemon serves, by name, and where each is in its life.
+// ModelDirectory: which versions of which models are resident in this daemon, and which are on
+// their way.
 #pragma once
 
 #include <map>
@@ -13,36 +14,36 @@
 
 namespace inferd {
 
-// Thread-safe. A model is announced, then becomes ready; it may be removed.
+// Thread-safe. A version is announced, then becomes ready; it may be removed. No two versions of a
+// name have the same bytes.
 class ModelDirectory {
  public:
-  // What a caller sees. `model` is set once it is ready; shared with calls in flight, which may
-  // outlive its residence.
+  // What a caller sees. `model` is set once it is ready. Whoever found it holds it, from before its
+  // request is submitted to after it ended: once it is removed, use_count() says how many still do.
   struct Entry {
     std::string name;
+    std::string version;
     std::string device;
     std::shared_ptr<const ResidentModel> model;
     bool ready() const { return model != nullptr; }
   };
 
-  void Announce(const std::string& name) EXCLUDES(mutex_);
+  void Announce(const std::string& name, const std::string& version) EXCLUDES(mutex_);
   void SetReady(const std::string& device, std::shared_ptr<const ResidentModel> model)
       EXCLUDES(mutex_);
+  // Nobody finds it from now on. False if it was not there.
+  bool Remove(const std::string& name, const std::string& version) EXCLUDES(mutex_);
 
-  // Nobody finds it from now on.
-  void Remove(const std::string& name) EXCLUDES(mutex_);
-
-  // `reference` is `name` or `name@sha256:<hex>`. MODEL_NOT_FOUND, MODEL_LOADING,
-  // VERSION_PIN_MISMATCH, or INVALID_FIELD for a reference that is malformed.
-  StatusOr<std::shared_ptr<const ResidentModel>> Resolve(std::string_view reference) const
-      EXCLUDES(mutex_);
-  // The same, but a model that is still loading is an answer.
-  StatusOr<Entry> Find(std::string_view reference) const EXCLUDES(mutex_);
-  std::vector<Entry> List() const EXCLUDES(mutex_);  // by name
+  // These bytes under this name. MODEL_LOADING while a version of the name is on its way, else
+  // MODEL_NOT_RESIDENT; MODEL_NOT_FOUND if there is nothing of that name.
+  StatusOr<Entry> Find(std::string_view name, const Digest& digest) const EXCLUDES(mutex_);
+  // The versions of a name, by version; ready or not.
+  std::vector<Entry> Versions(std::string_view name) const EXCLUDES(mutex_);
+  std::vector<Entry> List() const EXCLUDES(mutex_);  // by name, then version
 
  private:
   mutable Mutex mutex_;
-  std::map<std::string, Entry, std::less<>> entries_ GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, std::string>, Entry> entries_ GUARDED_BY(mutex_);
 };
 
 // A digest as the API writes it: "sha256:<64 hex digits>".

@@ -1,6 +1,8 @@
 #include "daemon/model_loader.h"
 
 #include <atomic>
+#include <thread>
+#include <vector>
 
 #include "base/log.h"
 #include "daemon/config_schema.h"
@@ -12,20 +14,31 @@ namespace inferd {
 
 Status ModelLoader::Load(const ModelEntry& entry, const Progress& progress) {
   MutexLock lock(mutex_);
-  return LoadLocked(entry, progress).status();
+  const Status status = LoadLocked(entry, RegistryState::Origin::kConfiguration, progress).status();
+  if (!status.ok()) {
+    models_.Remove(entry.name, entry.version);
+  }
+  return status;
 }
 
 StatusOr<Digest> ModelLoader::Load(const ModelEntry& entry) {
   RETURN_IF_ERROR(CheckModelName(entry.name));
+  RETURN_IF_ERROR(CheckModelName(entry.version));
   MutexLock lock(mutex_);
-  if (models_.Find(entry.name).ok()) {
-    return ErrorF(StatusCode::kAlreadyExists, "model %s is there already", entry.name);
+  for (const ModelDirectory::Entry& known : models_.Versions(entry.name)) {
+    if (known.version == entry.version) {
+      return ErrorF(
+          StatusCode::kAlreadyExists, "model %s:%s is there already", entry.name, entry.version);
+    }
   }
-  ASSIGN_OR_RETURN(const auto model, LoadLocked(entry, [](const std::string&) {}));
+  ASSIGN_OR_RETURN(
+      const auto model,
+      LoadLocked(entry, RegistryState::Origin::kAdministrator, [](const std::string&) {}));
   return model->digest;
 }
 
 StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const ModelEntry& entry,
+                                                                       RegistryState::Origin origin,
                                                                        const Progress& progress) {
   const TimePoint start = SystemClock().Now();
   std::atomic<uint64_t> shown{0};
@@ -37,6 +50,14 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
                    }));
   // From here on nothing of the files is read any more.
   const Digest digest = reading.contents.root;
+  // Nothing that was not approved is even parsed.
+  RETURN_IF_ERROR(registry_.AdmitLoad(entry, reading.contents, origin));
+  if (const auto twin = models_.Find(entry.name, digest); twin.ok()) {
+    return ErrorF(StatusCode::kAlreadyExists,
+                  "model %s:%s is there already, with the same bytes",
+                  entry.name,
+                  twin->version);
+  }
   ASSIGN_OR_RETURN(
       const std::unique_ptr<ModelFile> file,
       ModelFile::FromBytes(
@@ -44,7 +65,8 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
   progress(absl::StrFormat("loading %s: packing weights", entry.name));
   ASSIGN_OR_RETURN(
       std::shared_ptr<const ResidentModel> model,
-      engine_.LoadModel(entry.name, digest, *file, ReservedBlocks(config_, entry.name)));
+      engine_.LoadModel(
+          entry.name, digest, *file, ReservedBlocks(config_, entry.name), entry.version));
   WarnOfWindow(config_, *model);
   Status status = RegisterPublicPrefixes(config_, *model, engine_);
   if (status.ok()) {
@@ -59,6 +81,7 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
   Log(LogLevel::kInfo,
       "model loaded",
       {{"model", entry.name},
+       {"version", entry.version},
        {"digest", DigestText(digest)},
        {"numerics_id", DigestText(model->numerics_id)},
        {"quantization", model->quantization},
@@ -71,18 +94,58 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
   return model;
 }
 
-Status ModelLoader::Unload(const std::string& name, Duration drain_max) {
-  MutexLock lock(mutex_);
-  const auto entry = models_.Find(name);
-  if (!entry.ok() || !entry->ready() || entry->name != name) {
-    return ErrorF(StatusCode::kNotFound, "no model of that name is loaded");
+Status ModelLoader::Unload(const std::string& model, Duration drain_max) {
+  ASSIGN_OR_RETURN(const ModelReference reference, ParseModelReference(model));
+  std::vector<ModelDirectory::Entry> meant = models_.Versions(reference.name);
+  std::erase_if(meant, [&](const ModelDirectory::Entry& entry) {
+    using Kind = ModelReference::Kind;
+    return !entry.ready() || reference.kind == Kind::kAlias ||
+           (reference.kind == Kind::kVersion && entry.version != reference.label) ||
+           (reference.kind == Kind::kDigest && entry.model->digest != reference.digest);
+  });
+  if (meant.empty()) {
+    return ErrorF(StatusCode::kNotFound, "no model of that name and version is loaded");
   }
-  // Nobody finds it by name any more; requests that had found it are refused or finished.
-  models_.Remove(name);
-  RETURN_IF_ERROR(engine_.UnloadModel(entry->model->slot, drain_max));
-  Log(LogLevel::kInfo, "model unloaded", {{"model", name}});
+  if (meant.size() > 1) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "%d versions of model %s are loaded: say which, %s:VERSION",
+                  meant.size(),
+                  reference.name,
+                  reference.name);
+  }
+  return TakeAway(meant.front(), drain_max);
+}
+
+Status ModelLoader::UnloadBytes(const Digest& digest) {
+  std::vector<ModelDirectory::Entry> meant = models_.List();
+  std::erase_if(meant, [&](const ModelDirectory::Entry& entry) {
+    return !entry.ready() || entry.model->digest != digest;
+  });
+  Status status = OkStatus();
+  for (const ModelDirectory::Entry& entry : meant) {
+    status.Update(TakeAway(entry, Duration::zero()));
+  }
+  return status;
+}
+
+Status ModelLoader::TakeAway(const ModelDirectory::Entry& entry, Duration drain_max) {
+  constexpr Duration kDrainPoll = std::chrono::milliseconds(2);
+  // Nobody finds it any more. Sessions that began with it are decided anew.
+  if (!models_.Remove(entry.name, entry.version)) {
+    return ErrorF(StatusCode::kNotFound, "model %s:%s is gone", entry.name, entry.version);
+  }
+  const Digest digest = entry.model->digest;
+  registry_.sessions().Forget(digest);
+  // Who had found it, and may not even have submitted a request, is finished; unless it is revoked.
+  const TimePoint end = SystemClock().Now() + drain_max;
+  while (entry.model.use_count() > 1 && SystemClock().Now() < end &&
+         registry_.registry().FindApproved(entry.name, digest).ok()) {
+    std::this_thread::sleep_for(kDrainPoll);
+  }
+  RETURN_IF_ERROR(engine_.UnloadModel(entry.model->slot, Duration::zero()));
+  Log(LogLevel::kInfo, "model unloaded", {{"model", entry.name}, {"version", entry.version}});
   LogPlan();
-  return Record(LeafType::kModelUnloaded, *entry->model);
+  return Record(LeafType::kModelUnloaded, *entry.model);
 }
 
 // The memory plan: a line for each model, and what is left.
@@ -109,7 +172,8 @@ Status ModelLoader::Record(LeafType type, const ResidentModel& model) {
   if (audit_ == nullptr) {
     return OkStatus();
   }
-  ModelFacts facts{.ref = model.name, .digest = model.digest, .quant = model.quantization};
+  ModelFacts facts{
+      .ref = model.name, .digest = model.digest, .ver = model.version, .quant = model.quantization};
   facts.num = DigestText(model.numerics_id);
   facts.hw = device_.capabilities().name;
   return Annotate(audit_->RecordOwn(type, {}, facts), "audit log");

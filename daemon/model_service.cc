@@ -13,6 +13,7 @@ using RawService = v1::ModelService::WithRawCallbackMethod_ListModels<
 
 void Fill(const ModelDirectory::Entry& entry, v1::Model* out) {
   out->mutable_ref()->set_name(entry.name);
+  out->mutable_ref()->set_version(entry.version);
   out->set_state(entry.ready() ? v1::MODEL_STATE_READY : v1::MODEL_STATE_LOADING);
   if (!entry.ready()) {
     return;
@@ -38,15 +39,17 @@ void Fill(const ModelDirectory::Entry& entry, v1::Model* out) {
 
 class Service final : public RawService {
  public:
-  Service(const ModelDirectory& models, const CallGate& gate) : models_(models), gate_(gate) {}
+  Service(const ModelResolver& models, const CallGate& gate) : models_(models), gate_(gate) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return Answer<v1::ListModelsRequest>(
-        "ModelService/ListModels", context, request, response, [this](const auto& r, CallScope&) {
-          return List(r);
-        });
+        "ModelService/ListModels",
+        context,
+        request,
+        response,
+        [this](const auto& r, CallScope& scope) { return List(r, scope); });
   }
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
@@ -75,7 +78,8 @@ class Service final : public RawService {
     return reactor;
   }
 
-  StatusOr<v1::ListModelsResponse> List(const v1::ListModelsRequest& request) const {
+  StatusOr<v1::ListModelsResponse> List(const v1::ListModelsRequest& request,
+                                        const CallScope& scope) const {
     if (request.page_size() < 0 || request.page_size() > kModelPageSizeMax) {
       return MakeFieldError(
           "page_size",
@@ -83,13 +87,18 @@ class Service final : public RawService {
     }
     const int page_size = request.page_size() == 0 ? kModelPageSizeDefault : request.page_size();
     v1::ListModelsResponse response;
-    // The token is the last name of the page before, whether that model is still there or not.
-    for (const ModelDirectory::Entry& entry : models_.List()) {
-      if (entry.name <= request.page_token()) {
+    // The token is the last version of the page before, whether it is still there or not. A space
+    // stands in no name and before all that do.
+    const auto token = [](const std::string& name, const std::string& version) {
+      return name + ' ' + version;
+    };
+    for (const ModelDirectory::Entry& entry : models_.List(scope.caller().tenant)) {
+      if (token(entry.name, entry.version) <= request.page_token()) {
         continue;
       }
       if (response.models_size() == page_size) {
-        response.set_next_page_token(response.models(page_size - 1).ref().name());
+        const v1::ModelRef& last = response.models(page_size - 1).ref();
+        response.set_next_page_token(token(last.name(), last.version()));
         break;
       }
       Fill(entry, response.add_models());
@@ -98,21 +107,21 @@ class Service final : public RawService {
   }
 
   StatusOr<v1::GetModelResponse> Get(const v1::GetModelRequest& request, CallScope& scope) const {
-    ASSIGN_OR_RETURN(const ModelDirectory::Entry entry, models_.Find(request.model()));
+    ASSIGN_OR_RETURN(const ModelDirectory::Entry entry,
+                     models_.Find({.reference = request.model(), .tenant = scope.caller().tenant}));
     scope.set_model(entry.name);  // ours: what was asked for may be any text
     v1::GetModelResponse response;
     Fill(entry, response.mutable_model());
     return response;
   }
 
-  const ModelDirectory& models_;
+  const ModelResolver& models_;
   const CallGate gate_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models,
-                                                const CallGate& gate) {
+std::unique_ptr<grpc::Service> MakeModelService(const ModelResolver& models, const CallGate& gate) {
   return std::make_unique<Service>(models, gate);
 }
 

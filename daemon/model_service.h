@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "daemon/call_gate.h"
-#include "daemon/model_directory.h"
+#include "daemon/model_resolver.h"
 
 namespace grpc {
 class Service;
@@ -16,6 +16,6 @@ inline constexpr int kModelPageSizeDefault = 100;
 inline constexpr int kModelPageSizeMax = 1000;
 
 // `models` outlives the service. Answers on gRPC's threads: nothing in it takes long.
-std::unique_ptr<grpc::Service> MakeModelService(const ModelDirectory& models, const CallGate& gate);
+std::unique_ptr<grpc::Service> MakeModelService(const ModelResolver& models, const CallGate& gate);
 
 }  // namespace inferd

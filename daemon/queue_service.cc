@@ -5,6 +5,7 @@
 
 #include "daemon/admin_call.h"
 #include "daemon/explain_queue.h"
+#include "governance/registry/model_reference.h"
 #include "inferd/v1/queue.grpc.pb.h"
 
 namespace inferd {
@@ -102,10 +103,7 @@ class AdminService final : public v1::ModelAdminService::Service {
                          const v1::LoadModelRequest* request,
                          v1::LoadModelResponse* response) override {
     return AdminCall(gate_, "ModelAdminService/LoadModel", *context, [&](const Caller&) -> Status {
-      ASSIGN_OR_RETURN(const Digest digest,
-                       models_.Load({.name = request->model(),
-                                     .path = request->path(),
-                                     .context_tokens_max = request->context_tokens_max()}));
+      ASSIGN_OR_RETURN(const Digest digest, Load(*request));
       response->set_digest(DigestText(digest));
       return OkStatus();
     });
@@ -122,6 +120,21 @@ class AdminService final : public v1::ModelAdminService::Service {
  private:
   static constexpr Duration kDrainMax = std::chrono::minutes(5);
   static constexpr int64_t kDrainSecondsMax = 86'400;
+
+  StatusOr<Digest> Load(const v1::LoadModelRequest& request) {
+    ASSIGN_OR_RETURN(const ModelReference reference, ParseModelReference(request.model()));
+    if (reference.kind != ModelReference::Kind::kName &&
+        reference.kind != ModelReference::Kind::kVersion) {
+      return ErrorF(StatusCode::kInvalidArgument, "model: is NAME or NAME:VERSION");
+    }
+    ModelEntry entry = {.name = reference.name,
+                        .path = request.path(),
+                        .context_tokens_max = request.context_tokens_max()};
+    if (!reference.label.empty()) {
+      entry.version = reference.label;
+    }
+    return models_.Load(entry);
+  }
 
   Status Unload(const v1::UnloadModelRequest& request) {
     Duration drain_max = kDrainMax;

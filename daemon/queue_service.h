@@ -33,11 +33,14 @@ std::unique_ptr<grpc::Service> MakeQueueService(const QueueServiceParts& parts);
 class ModelAdmin {
  public:
   virtual ~ModelAdmin() = default;
-  // kInvalidArgument for a name that cannot be one, kAlreadyExists for one in use, else as
+  // kInvalidArgument for a name that cannot be one, kAlreadyExists for a version that is there,
+  // kFailedPrecondition for one that was not approved or has other bytes, else as
   // Engine::LoadModel.
   virtual StatusOr<Digest> Load(const ModelEntry& entry) = 0;
-  // kNotFound for a name that is not loaded.
-  virtual Status Unload(const std::string& name, Duration drain_max) = 0;
+  // `model`: a name, if one version of it is loaded, or with its version or digest. kNotFound.
+  virtual Status Unload(const std::string& model, Duration drain_max) = 0;
+  // Every version of these bytes, without a drain. OK if there is none.
+  virtual Status UnloadBytes(const Digest& digest) = 0;
 };
 
 // `models` outlives the service.

@@ -44,12 +44,6 @@ LeafDraft OwnDraft(LeafType type) {
   return draft;
 }
 
-ActorFacts PersonFacts(const std::string& name) {
-  return {.kind = name.starts_with("uid:") ? "human" : "service",
-          .id = name,
-          .authn = name.starts_with("uid:") ? "peercred" : "none"};
-}
-
 Status RecordPolicy(AuditState& audit, const PolicyChange& change) {
   LeafDraft draft = OwnDraft(LeafOf(change.step));
   draft.actor = PersonFacts(change.actor);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "daemon/config_reader.h"
+#include "governance/registry/model_reference.h"
 
 namespace inferd {
 namespace {
@@ -17,7 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kPrincipalRolesMax = 16;
+constexpr size_t kTenantModelsMax = 64;
 constexpr size_t kErrorsShown = 20;
+
+Status CheckModelReference(std::string_view text) { return ParseModelReference(text).status(); }
 
 void VisitTenantFile(FieldVisitor& v, TenantFile& file, TenantAudit& audit) {
   int64_t schema_version = 0;
@@ -30,6 +34,15 @@ void VisitTenantFile(FieldVisitor& v, TenantFile& file, TenantAudit& audit) {
            file.record.organisation,
            {},
            "Whose the tenant is; empty: an organisation of the tenant's name.");
+  v.Strings("models",
+            file.record.models,
+            {.choices = {}, .check = CheckModelReference, .required = false},
+            kTenantModelsMax,
+            "Models it may use: NAME, NAME:VERSION, NAME#ALIAS or NAME@sha256:DIGEST; a name alone "
+            "is given the first of that name here; none: every model.");
+  v.Bool("signed_models_only",
+         file.record.signed_models_only,
+         "Refuse it versions that were registered without a signature.");
   v.Enter("audit", "How its calls are recorded; as the daemon's audit section.");
   v.String("mode", audit.mode, AuditModeField(), "As audit.mode; not off.");
   v.String("level", audit.level, AuditLevelField(), "As audit.level.");

@@ -59,17 +59,20 @@ class Engine::Impl {
   StatusOr<std::shared_ptr<const ResidentModel>> LoadModel(const std::string& name,
                                                            const Digest& digest,
                                                            const ModelFile& file,
-                                                           int64_t reserved_blocks)
+                                                           int64_t reserved_blocks,
+                                                           const std::string& version)
       EXCLUDES(load_mutex_, core_mutex_, models_mutex_) {
     MutexLock lock(load_mutex_);
     const ModelSlot slot = NextSlot();
-    ASSIGN_OR_RETURN(
-        LoadedModel loaded,
-        engine_internal::Describe(
-            device_,
-            options_,
-            {.name = name, .digest = digest, .slot = slot, .reserved_blocks = reserved_blocks},
-            file));
+    ASSIGN_OR_RETURN(LoadedModel loaded,
+                     engine_internal::Describe(device_,
+                                               options_,
+                                               {.name = name,
+                                                .version = version,
+                                                .digest = digest,
+                                                .slot = slot,
+                                                .reserved_blocks = reserved_blocks},
+                                               file));
     SlabBudget::Need need = engine_internal::MemoryNeed(device_, loaded, file);
     RETURN_IF_ERROR(TakeMemory(slot, name, need));
     inbox_.Park();
@@ -276,8 +279,9 @@ Engine::~Engine() = default;
 StatusOr<std::shared_ptr<const ResidentModel>> Engine::LoadModel(const std::string& name,
                                                                  const Digest& digest,
                                                                  const ModelFile& file,
-                                                                 int64_t reserved_blocks) {
-  return impl_->LoadModel(name, digest, file, reserved_blocks);
+                                                                 int64_t reserved_blocks,
+                                                                 const std::string& version) {
+  return impl_->LoadModel(name, digest, file, reserved_blocks, version);
 }
 
 void Engine::Start() { impl_->Start(); }

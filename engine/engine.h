@@ -26,6 +26,7 @@ class ModelFile;
 // outlive its residence.
 struct ResidentModel {
   std::string name;
+  std::string version;  // of the name; several may be resident
   Digest digest;
   std::string path;
   ModelConfig config;
@@ -68,7 +69,8 @@ class Engine {
   StatusOr<std::shared_ptr<const ResidentModel>> LoadModel(const std::string& name,
                                                            const Digest& digest,
                                                            const ModelFile& file,
-                                                           int64_t reserved_blocks = 0);
+                                                           int64_t reserved_blocks = 0,
+                                                           const std::string& version = "");
   // Takes no new requests of the model, waits until those it has are done, and frees its memory.
   // After `drain_max` those that are left end as kError (kUnavailable). kNotFound for a slot
   // without a model. Not from the sink; its slot is not used again.

@@ -156,6 +156,7 @@ StatusOr<LoadedModel> Describe(const Device& device,
   LoadedModel loaded;
   auto model = std::make_shared<ResidentModel>();
   model->name = request.name;
+  model->version = request.version;
   model->digest = request.digest;
   model->path = file.path();
   model->config = file.config();

@@ -37,6 +37,7 @@ StatusOr<std::vector<int64_t>> StateUnits(const Device& device,
 // A model to load.
 struct LoadRequest {
   std::string name;
+  std::string version;
   Digest digest;
   ModelSlot slot;
   int64_t reserved_blocks = 0;  // of every state group: no request counts on them

@@ -56,6 +56,8 @@ struct TenantRecord {
   TenantId id;
   std::string organisation;
   std::vector<Principal> principals;
+  std::vector<std::string> models{};  // references that it may use, "llama#production"; none: all
+  bool signed_models_only = false;
   friend bool operator==(const TenantRecord&, const TenantRecord&) = default;
 };
 

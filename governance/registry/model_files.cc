@@ -224,7 +224,7 @@ class FolderReader {
   StatusOr<std::span<const std::byte>> Read(size_t index, uint64_t at, size_t size) {
     const ModelFileSize& file = list_.files[index];
     const std::string path = list_.root + '/' + file.path;
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
       return ErrorF(StatusCode::kUnavailable, "%s: cannot open: %s", path, std::strerror(errno));
     }

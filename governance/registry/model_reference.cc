@@ -7,11 +7,13 @@ namespace {
 
 constexpr std::string_view kDigestPrefix = "sha256:";
 
-bool IsAlphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+bool IsAlphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
 
 Status BadPart(std::string_view what) {
   return ErrorF(StatusCode::kInvalidArgument,
-                "%s is 1 to %d of a-z, 0-9, '.', '_' and '-', a letter or a digit first",
+                "%s is 1 to %d of a-z, A-Z, 0-9, '.', '_' and '-', a letter or a digit first",
                 what,
                 ModelReference::kPartBytesMax);
 }

@@ -11,7 +11,7 @@
 namespace inferd {
 
 // A value. `name`, `name@sha256:<64 hex digits>`, `name:version` or `name#alias`; every part but
-// the digest is 1 to 64 of a-z, 0-9, '.', '_' and '-', and begins with a letter or a digit.
+// the digest is 1 to 128 of a-z, A-Z, 0-9, '.', '_' and '-', and begins with a letter or a digit.
 struct ModelReference {
   enum class Kind : uint8_t {
     kName,     // whatever the tenant is given
@@ -28,7 +28,7 @@ struct ModelReference {
   std::string Text() const;
   friend bool operator==(const ModelReference&, const ModelReference&) = default;
 
-  static constexpr size_t kPartBytesMax = 64;
+  static constexpr size_t kPartBytesMax = 128;
 };
 
 // kInvalidArgument says which part is wrong, never what it was.

@@ -47,12 +47,12 @@ TEST(ModelReferenceTest, AnythingElseIsRefusedWithoutRepeatingIt) {
                                   std::string("m:1#a"),
                                   std::string("m#a:1"),
                                   std::string("m:1:2"),
-                                  std::string("Canary"),
+                                  std::string("_canary"),
                                   std::string("canary/model"),
                                   std::string("-canary"),
                                   std::string("m: canary"),
                                   std::string("m\0canary", 8),
-                                  std::string(65, 'c')}) {
+                                  std::string(129, 'c')}) {
     const auto reference = ParseModelReference(text);
     ASSERT_EQ(reference.status().code(), StatusCode::kInvalidArgument) << text;
     EXPECT_EQ(Message(reference.status()).find("canary"), std::string_view::npos);

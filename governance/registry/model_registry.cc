@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t kActorBytesMax = 256;
 constexpr int kCanaryPoints = 10'000;
+// The source of versions that one person registers and approves.
+constexpr std::string_view kOnePerson = "one person is enough";
 
 // Length-prefixed, so that no two lists of fields give the same bytes.
 void AddField(Sha256& hash, std::string_view field) {
@@ -31,7 +33,7 @@ Status CheckActor(std::string_view actor) {
 Status CheckPart(std::string_view text, std::string_view what) {
   if (!IsModelReferencePart(text)) {
     return ErrorF(StatusCode::kInvalidArgument,
-                  "%s is 1 to %d of a-z, 0-9, '.', '_' and '-', a letter or a digit first",
+                  "%s is 1 to %d of a-z, A-Z, 0-9, '.', '_' and '-', a letter or a digit first",
                   what,
                   ModelReference::kPartBytesMax);
   }
@@ -51,7 +53,7 @@ Status CheckServes(const ModelVersion& version) {
                     version.approvers.size(),
                     ModelRegistry::kApproversNeeded);
     case ModelVersion::Stage::kRevoked:
-      return ErrorF(StatusCode::kFailedPrecondition,
+      return ErrorF(StatusCode::kPermissionDenied,
                     "%s:%s was revoked; ask for another version",
                     version.model,
                     version.version);
@@ -157,7 +159,8 @@ StatusOr<RegistryChange> ModelRegistry::Register(std::string_view actor,
                .version = std::string(version),
                .digest = contents.root,
                .files = FilesDigest(contents),
-               .signer = std::string(signer)});
+               .signer = std::string(signer),
+               .source = parts_.two_persons ? "" : std::string(kOnePerson)});
 }
 
 StatusOr<RegistryChange> ModelRegistry::Approve(std::string_view actor,
@@ -236,7 +239,7 @@ StatusOr<RegistryChange> ModelRegistry::ApproveRollout(std::string_view actor,
                   rollout.version,
                   rollout.approved_by);
   }
-  if (rollout.proposed_by == actor) {
+  if (parts_.two_persons && rollout.proposed_by == actor) {
     return ErrorF(StatusCode::kPermissionDenied,
                   "the rollout of %s:%s was proposed by %s: a second person approves it",
                   model,
@@ -346,7 +349,7 @@ StatusOr<RegistryChange> ModelRegistry::Take(RegistryChange change) {
 Status ModelRegistry::Apply(const RegistryChange& change) {
   Model& model = models_[change.model];
   if (change.step == RegistryStep::kRegistered) {
-    const bool from_owner = !change.source.empty();
+    const bool from_owner = !change.source.empty();  // which approves it
     model.versions[change.version] = {
         .model = change.model,
         .version = change.version,
@@ -356,7 +359,7 @@ Status ModelRegistry::Apply(const RegistryChange& change) {
         .submitter = change.actor,
         .approvers = {},
         .stage = from_owner ? ModelVersion::Stage::kApproved : ModelVersion::Stage::kRegistered};
-    if (from_owner) {
+    if (!change.alias.empty()) {
       model.aliases[change.alias].version = change.version;
     }
   } else {
@@ -498,6 +501,22 @@ StatusOr<ModelVersion> ModelRegistry::FindApproved(std::string_view model,
     }
   }
   return why;
+}
+
+StatusOr<ModelVersion> ModelRegistry::FindVersion(std::string_view model,
+                                                  std::string_view version) const {
+  MutexLock lock(mutex_);
+  ASSIGN_OR_RETURN(const ModelVersion* found, Find(model, version));
+  return *found;
+}
+
+std::vector<std::string> ModelRegistry::Models() const {
+  MutexLock lock(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, model] : models_) {
+    names.push_back(name);
+  }
+  return names;
 }
 
 std::vector<ModelVersion> ModelRegistry::Versions(std::string_view model) const {

@@ -67,6 +67,9 @@ class ModelRegistry {
     // If the step fails after it, or the process ends, the leaf stands alone and the step is taken
     // anew.
     std::function<Status(const RegistryChange&)> record;
+    // False where the machine's owner says that one person is enough: whoever registers a version
+    // approves it, and may approve a rollout that is its own. Holds for steps from now on.
+    bool two_persons = true;
   };
   // The alias that a name alone stands for.
   static constexpr std::string_view kDefaultAlias = "default";
@@ -120,15 +123,20 @@ class ModelRegistry {
                                   std::string_view version) EXCLUDES(mutex_);
 
   // Which version answers. kNotFound for what the registry does not know, kFailedPrecondition for
-  // what is not approved or revoked. A rollout is decided by tenant and session; without a session
+  // what is not approved, kPermissionDenied for what was revoked. A rollout is decided by tenant
+  // and session; without a session
   // (""), the alias's own version answers.
   StatusOr<ModelVersion> Resolve(const ModelReference& reference,
                                  const TenantId& tenant,
                                  std::string_view session) const EXCLUDES(mutex_);
-  // kNotFound, or kFailedPrecondition if these bytes may not answer under any version of the model.
+  // kNotFound, or why these bytes may not answer under any version of the model, as Resolve.
   StatusOr<ModelVersion> FindApproved(std::string_view model, const Digest& digest) const
       EXCLUDES(mutex_);
 
+  // Whatever its stage. kNotFound.
+  StatusOr<ModelVersion> FindVersion(std::string_view model, std::string_view version) const
+      EXCLUDES(mutex_);
+  std::vector<std::string> Models() const EXCLUDES(mutex_);  // by name
   std::vector<ModelVersion> Versions(std::string_view model) const EXCLUDES(mutex_);
   std::map<std::string, ModelAlias> Aliases(std::string_view model) const EXCLUDES(mutex_);
   std::vector<RegistryChange> History(std::string_view model) const EXCLUDES(mutex_);

@@ -156,14 +156,14 @@ TEST_F(ModelRegistryTest, RevokedBytesAnswerUnderNoName) {
                                   std::string("m:same"),
                                   std::string("m#prod"),
                                   "m@sha256:" + ContentsOf("1").root.Hex()}) {
-    EXPECT_EQ(VersionOf(name), "FAILED_PRECONDITION") << name;
+    EXPECT_EQ(VersionOf(name), "PERMISSION_DENIED") << name;
   }
   EXPECT_EQ(registry_->ProposeRollout("ann", "m", "test", "1").status().code(),
-            StatusCode::kFailedPrecondition);
+            StatusCode::kPermissionDenied);
   ASSERT_TRUE(registry_->RollBack("ann", "m", "prod").ok());
   EXPECT_EQ(VersionOf("m#prod"), "2");
   EXPECT_EQ(registry_->RollBack("ann", "m", "prod").status().code(),
-            StatusCode::kFailedPrecondition);  // to what was revoked
+            StatusCode::kPermissionDenied);  // to what was revoked
 }
 
 TEST_F(ModelRegistryTest, TheOwnersFileStartsAModelOnce) {
@@ -171,6 +171,34 @@ TEST_F(ModelRegistryTest, TheOwnersFileStartsAModelOnce) {
   EXPECT_EQ(VersionOf("m"), "1");
   EXPECT_EQ(registry_->StartWith("/etc/inferd", "m", "2", ContentsOf("2"), "").status().code(),
             StatusCode::kFailedPrecondition);
+}
+
+TEST_F(ModelRegistryTest, OnePersonIsEnoughWhereTheOwnerSaysSo) {
+  auto one = ModelRegistry::Open({.files = files_,
+                                  .clock = clock_,
+                                  .folder = "state/alone",
+                                  .record = [](const RegistryChange&) { return OkStatus(); },
+                                  .two_persons = false});
+  ASSERT_TRUE(one.ok()) << one.status();
+  registry_ = *std::move(one);
+  ASSERT_TRUE(registry_->Register("ann", "m", "1", ContentsOf("1"), "").ok());
+  EXPECT_EQ(VersionOf("m:1"), "1");
+  EXPECT_EQ(VersionOf("m"), "NOT_FOUND");  // nothing that a name alone stands for
+  ASSERT_TRUE(registry_->ProposeRollout("ann", "m", "default", "1").ok());
+  ASSERT_TRUE(registry_->ApproveRollout("ann", "m", "default").ok());
+  ASSERT_TRUE(registry_->SetPercent("ann", "m", "default", 100).ok());
+  EXPECT_EQ(VersionOf("m"), "1");
+  // What was approved so stays approved.
+  registry_.reset();
+  auto two = ModelRegistry::Open({.files = files_,
+                                  .clock = clock_,
+                                  .folder = "state/alone",
+                                  .record = [](const RegistryChange&) { return OkStatus(); }});
+  ASSERT_TRUE(two.ok()) << two.status();
+  registry_ = *std::move(two);
+  EXPECT_EQ(VersionOf("m"), "1");
+  ASSERT_TRUE(registry_->Register("ann", "m", "2", ContentsOf("2"), "").ok());
+  EXPECT_EQ(VersionOf("m:2"), "FAILED_PRECONDITION");
 }
 
 TEST_F(ModelRegistryTest, TheHistoryGivesTheSameRegistryAgain) {

@@ -36,7 +36,7 @@ struct RegistryChange {
   Digest digest{};        // of that version
   Digest files{};         // kRegistered: FilesDigest of the version
   std::string signer{};   // kRegistered: whose signature verified; "" if none was asked for
-  std::string source{};   // kRegistered: a file of the machine's owner, which approves it at once
+  std::string source{};   // kRegistered: by which the machine's owner approves it at once
   std::string alias{};
   std::string previous{};  // the version that the alias named until then; "" if none
   int percent = 0;         // kCanary

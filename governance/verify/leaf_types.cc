@@ -26,6 +26,8 @@ constexpr std::array<std::string_view, kNumLeafTypes> kNames = {
     "model.revoked",
     "model.canary",
     "model.rolled_back",
+    "model.rollout_proposed",
+    "model.rollout_approved",
     "policy.proposed",
     "policy.approved",
     "policy.activated",

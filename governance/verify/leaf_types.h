@@ -27,6 +27,8 @@ enum class LeafType : uint8_t {
   kModelRevoked,
   kModelCanary,
   kModelRolledBack,
+  kModelRolloutProposed,
+  kModelRolloutApproved,
   kPolicyProposed,
   kPolicyApproved,
   kPolicyActivated,

@@ -2,10 +2,7 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/impl/client_unary_call.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <filesystem>
 #include <thread>
 
 #include "base/check.h"
@@ -15,13 +12,6 @@
 
 namespace inferd {
 namespace {
-
-std::string TemporaryPath() {
-  static std::atomic<int> next{0};
-  return (std::filesystem::temp_directory_path() /
-          absl::StrFormat("inferd-integration-%d-%d.gguf", getpid(), next++))
-      .string();
-}
 
 template <typename Detail>
 Detail DetailIn(const grpc::Status& status) {
@@ -39,13 +29,11 @@ Detail DetailIn(const grpc::Status& status) {
 
 }  // namespace
 
-TinyModelPath::TinyModelPath(const std::string& family) : path_(TemporaryPath()) {
+TinyModelPath::TinyModelPath(const std::string& family) {
   RandomModelSpec spec = TinyModel(family, 7, QuantFormat::kF32);
   spec.context = static_cast<int32_t>(kTinyContext);
   CHECK(WriteRandomModel(spec, path_).ok());
 }
-
-TinyModelPath::~TinyModelPath() { std::filesystem::remove(path_); }
 
 bool AuditInTests() {
   const char* const choice = std::getenv("INFERD_TEST_AUDIT");

@@ -17,21 +17,23 @@
 #include "inferd/v1/model.grpc.pb.h"
 #include "tests/support/fake_device.h"
 #include "tests/support/state_folder.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 
 inline constexpr char kTinyModel[] = "tiny";
 inline constexpr int64_t kTinyContext = 1024;
 
-// A random model in a file that is removed with the object.
+// A random model in a file that is removed with the object. All have one name: a version's files
+// keep theirs.
 class TinyModelPath {
  public:
   explicit TinyModelPath(const std::string& family = "llama");
-  ~TinyModelPath();
   const std::string& path() const { return path_; }
 
  private:
-  std::string path_;
+  const TempFolder folder_;
+  const std::string path_ = folder_ / "tiny.gguf";
 };
 
 // Tests run with the audit log on; INFERD_TEST_AUDIT=off in the environment turns it off.

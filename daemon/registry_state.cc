@@ -1,0 +1,182 @@
+#include "daemon/registry_state.h"
+
+#include <array>
+
+#include "base/file.h"
+#include "daemon/model_directory.h"
+
+namespace inferd {
+namespace {
+
+constexpr uint64_t kPemBytesMax = 1 << 20;
+
+LeafType LeafOf(RegistryStep step) {
+  switch (step) {
+    case RegistryStep::kRegistered:
+      return LeafType::kModelRegistered;
+    case RegistryStep::kApproved:
+      return LeafType::kModelApproved;
+    case RegistryStep::kRolloutProposed:
+      return LeafType::kModelRolloutProposed;
+    case RegistryStep::kRolloutApproved:
+      return LeafType::kModelRolloutApproved;
+    case RegistryStep::kCanary:
+      return LeafType::kModelCanary;
+    case RegistryStep::kAliasMoved:
+      return LeafType::kModelAliasMoved;
+    case RegistryStep::kRolledBack:
+      return LeafType::kModelRolledBack;
+    case RegistryStep::kRevoked:
+      return LeafType::kModelRevoked;
+  }
+  return LeafType::kModelRegistered;
+}
+
+LeafDraft ModelLeaf(LeafType type,
+                    const std::string& model,
+                    const std::string& version,
+                    const Digest& digest) {
+  LeafDraft draft;
+  draft.type = type;
+  draft.tenant = TenantId(std::string(kLogTenant));
+  draft.model = ModelFacts{.ref = model + ':' + version, .digest = digest, .ver = version};
+  return draft;
+}
+
+LeafDraft DraftOf(const RegistryChange& change) {
+  LeafDraft draft = ModelLeaf(LeafOf(change.step), change.model, change.version, change.digest);
+  draft.actor = PersonFacts(change.actor);
+  const std::array<std::pair<const char*, const std::string*>, 6> texts = {
+      {{"signer", &change.signer},
+       {"source", &change.source},
+       {"alias", &change.alias},
+       {"previous", &change.previous},
+       {"proposed_by", &change.proposed_by},
+       {"approved_by", &change.approved_by}}};
+  for (const auto& [key, text] : texts) {
+    if (!text->empty()) {
+      draft.detail[key] = text->substr(0, kLeafTextBytesMax);
+    }
+  }
+  draft.detail["change"] = change.number;
+  if (change.files != Digest()) {
+    draft.detail["files"] = change.files;
+  }
+  if (change.percent != 0) {
+    draft.detail["percent"] = static_cast<uint64_t>(change.percent);
+  }
+  return draft;
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<RegistryState>> RegistryState::Open(const Config& config,
+                                                             AuditState* audit,
+                                                             const Clock& clock) {
+  std::unique_ptr<RegistryState> state(new RegistryState(audit, clock));
+  RETURN_IF_ERROR(state->ReadTrust(config));
+  ASSIGN_OR_RETURN(state->registry_,
+                   ModelRegistry::Open(
+                       {.files = SystemFiles(),
+                        .clock = clock,
+                        .folder = config.state_directory + "/registry",
+                        .record = [raw = state.get()](
+                                      const RegistryChange& change) { return raw->Record(change); },
+                        .two_persons = config.registry.two_persons}));
+  return state;
+}
+
+Status RegistryState::ReadTrust(const Config& config) {
+  for (const std::string& path : config.registry.public_keys) {
+    ASSIGN_OR_RETURN(std::string pem, ReadFile(path, kPemBytesMax));
+    trust_.public_keys.push_back(std::move(pem));
+  }
+  if (!config.registry.authorities.empty()) {
+    ASSIGN_OR_RETURN(trust_.authorities, ReadFile(config.registry.authorities, kPemBytesMax));
+  }
+  signatures_required_ = config.registry.signatures == "required";
+  return OkStatus();
+}
+
+Status RegistryState::Record(const RegistryChange& change) {
+  return audit_ == nullptr ? OkStatus() : audit_->log().AppendAndWait(DraftOf(change)).status();
+}
+
+StatusOr<std::string> RegistryState::CheckSignature(const std::string& signature,
+                                                    const std::string& path,
+                                                    const ModelContents& contents) const {
+  if (signature.empty()) {
+    return signatures_required_
+               ? StatusOr<std::string>(ErrorF(StatusCode::kFailedPrecondition,
+                                              "registry.signatures is required, and no signature "
+                                              "was given; `inferctl model sign` makes one"))
+               : "";
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(signature, ModelSignature::kBundleBytesMax));
+  ASSIGN_OR_RETURN(const ModelSignature parsed, ParseModelSignature(text));
+  ASSIGN_OR_RETURN(std::string signer, VerifyModelSignature(parsed, trust_));
+  const ModelStatement& statement = parsed.statement;
+  std::string difference;
+  if (statement.serialization == ModelSerialization()) {
+    difference = DescribeDifference(statement.resources, contents.resources);
+  } else {
+    // Signed over other parts: their digests are made anew, from the same files.
+    ASSIGN_OR_RETURN(const ModelContents as_signed,
+                     HashModelFiles(path, {.serialization = statement.serialization}));
+    difference = DescribeDifference(statement.resources, as_signed.resources);
+  }
+  if (!difference.empty()) {
+    return ErrorF(
+        StatusCode::kFailedPrecondition, "the files are not what was signed: %s", difference);
+  }
+  return signer;
+}
+
+Status RegistryState::CheckLoad(const ModelEntry& entry,
+                                const ModelContents& contents,
+                                Origin origin) {
+  const auto known = registry_->FindVersion(entry.name, entry.version);
+  if (!known.ok()) {
+    if (origin == Origin::kAdministrator || !registry_->Versions(entry.name).empty()) {
+      return ErrorF(StatusCode::kFailedPrecondition,
+                    "%s:%s is not registered: `inferctl model add` it and have it approved",
+                    entry.name,
+                    entry.version);
+    }
+    ASSIGN_OR_RETURN(const std::string signer,
+                     CheckSignature(entry.signature, entry.path, contents));
+    return registry_->StartWith("configuration", entry.name, entry.version, contents, signer)
+        .status();
+  }
+  if (known->digest != contents.root || known->files != FilesDigest(contents)) {
+    return ErrorF(StatusCode::kFailedPrecondition,
+                  "the files are %s, and %s:%s was registered as %s%s; put back what was "
+                  "registered, or add these as another version",
+                  DigestText(contents.root),
+                  entry.name,
+                  entry.version,
+                  DigestText(known->digest),
+                  known->digest == contents.root ? " with other names or sizes" : "");
+  }
+  return registry_
+      ->Resolve(
+          {.name = entry.name, .kind = ModelReference::Kind::kVersion, .label = entry.version},
+          TenantId(std::string(kLogTenant)),
+          "")
+      .status();
+}
+
+Status RegistryState::AdmitLoad(const ModelEntry& entry,
+                                const ModelContents& contents,
+                                Origin origin) {
+  const Status status = CheckLoad(entry, contents, origin);
+  if (status.ok() || audit_ == nullptr) {
+    return status;
+  }
+  LeafDraft draft = ModelLeaf(LeafType::kModelRefused, entry.name, entry.version, contents.root);
+  draft.detail["why"] = std::string(Message(status)).substr(0, kLeafTextBytesMax);
+  const Status recorded = audit_->log().AppendAndWait(std::move(draft)).status();
+  return recorded.ok() ? status : Annotate(status, "and that could not be recorded");
+}
+
+}  // namespace inferd
