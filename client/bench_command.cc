@@ -139,6 +139,7 @@ ExitCode RunBench(const CommonOptions& common, const BenchCommand& command, Term
                       .options = {},
                       .request_id = {},
                       .end_user = {},
+                      .session = {},
                       .expected_digest = {},
                       .stream = true,
                       .token_ids = false,

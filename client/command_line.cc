@@ -30,6 +30,7 @@ struct Parsed {
   QueueCommand queue;
   IdentityCommand identity;
   ModelTrustCommand model_trust;
+  RegistryCommand registry;
   PolicyCommand policy;
   QuotaCommand quota;
   ReplayCommand replay;
@@ -138,6 +139,8 @@ void AddGenerationFlags(CLI::App& app,
   app.add_flag("--ignore-eos", options.ignore_eos, "go on after the model's end token");
   app.add_flag("--include-stop", options.include_stop, "the stop text is part of the answer");
   app.add_option(
+      "--session", flags.session, "a conversation, which goes on with the version it began with");
+  app.add_option(
       "--end-user", flags.end_user, "whose data the prompt is; the log keeps a keyed hash");
   app.add_option("--request-id", flags.request_id, "your name for the request, echoed");
   app.add_option("--expected-digest", flags.expected_digest, "refuse any other model digest");
@@ -188,6 +191,7 @@ void AddModel(CLI::App& app, Parsed& parsed) {
   get->add_option("model", parsed.model_get.model, "name, name:version or digest")->required();
   AddModelAdminCommands(*model, parsed.queue);
   AddModelTrustCommands(*model, parsed.model_trust);
+  AddRegistryCommands(*model, parsed.registry);
 }
 
 void AddText(CLI::App& app, Parsed& parsed) {
@@ -401,7 +405,10 @@ StatusOr<Command> CommandOf(const CLI::App& app, Parsed& parsed) {
     if (verb == "digest" || verb == "verify" || verb == "sign") {
       return parsed.model_trust;
     }
-    return verb == "list" ? Command(ModelListCommand{}) : Command(parsed.model_get);
+    if (verb == "list") {
+      return ModelListCommand{};
+    }
+    return verb == "get" ? Command(parsed.model_get) : Command(parsed.registry);
   }
   if (name == "tokenize") {
     return parsed.tokenize;

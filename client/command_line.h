@@ -18,6 +18,7 @@
 #include "client/policy_command_line.h"
 #include "client/queue_commands.h"
 #include "client/quota_command_line.h"
+#include "client/registry_commands.h"
 #include "client/replay_commands.h"
 #include "client/terminal.h"
 
@@ -44,6 +45,7 @@ struct GenerationFlags {
   GenerationOptions options;
   std::string request_id;
   std::string end_user;
+  std::string session;
   std::string expected_digest;
   bool stream = true;
   bool stats = false;
@@ -141,6 +143,7 @@ using Command = std::variant<GenerateCommand,
                              QuotaCommand,
                              ReplayCommand,
                              ModelTrustCommand,
+                             RegistryCommand,
                              VersionCommand,
                              CompletionCommand>;
 

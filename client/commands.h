@@ -39,6 +39,7 @@ ExitCode RunQuota(const CommonOptions& common, const QuotaCommand& command, Term
 ExitCode RunPolicyAdmin(const CommonOptions& common, const PolicyCommand& command, Terminal&);
 ExitCode RunPolicy(const CommonOptions& common, const PolicyCommand& command, Terminal&);
 ExitCode RunModelTrust(const CommonOptions& common, const ModelTrustCommand& command, Terminal&);
+ExitCode RunRegistry(const CommonOptions& common, const RegistryCommand& command, Terminal&);
 ExitCode RunCertDev(const CertDevCommand& command, Terminal&);
 // A key pair of who exports evidence or witnesses: the secret in a new file of mode 0600, the
 // public key on standard output.

@@ -51,6 +51,7 @@ GenerationCall MakeCall(const CommonOptions& common, const GenerationFlags& flag
           .options = flags.options,
           .request_id = flags.request_id,
           .end_user = flags.end_user,
+          .session = flags.session,
           .expected_digest = flags.expected_digest,
           .stream = flags.stream && !json,
           .token_ids = json,

@@ -104,6 +104,7 @@ Request MakeRequest(const GenerationCall& call) {
   request.set_request_id(call.request_id);
   request.set_model(call.model);
   request.set_end_user(call.end_user);
+  request.set_session_id(call.session);
   if (!call.expected_digest.empty()) {
     request.set_expected_digest(call.expected_digest);
   }

@@ -46,6 +46,7 @@ struct GenerationCall {
   GenerationOptions options;
   std::string request_id;       // "": the daemon makes one
   std::string end_user;         // whose data it is; "": nobody's
+  std::string session;          // a conversation; "": none
   std::string expected_digest;  // "": any
   bool stream = true;
   bool token_ids = false;  // ask for them beside the text

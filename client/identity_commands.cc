@@ -1,6 +1,5 @@
 #include "client/identity_commands.h"
 
-#include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +9,7 @@
 #include "client/admin_call.h"
 #include "client/commands.h"
 #include "client/table.h"
+#include "client/wire_text.h"
 #include "inferd/v1/identity.grpc.pb.h"
 
 namespace inferd {
@@ -21,21 +21,6 @@ google::protobuf::Duration ToWire(double seconds) {
   google::protobuf::Duration duration;
   duration.set_seconds(static_cast<int64_t>(seconds));
   return duration;
-}
-
-std::string JsonOf(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string text;
-  // Of our own messages, which all have a JSON form.
-  (void)google::protobuf::util::MessageToJsonString(message, &text, options);
-  return text;
-}
-
-std::string DayOf(const google::protobuf::Timestamp& time) {
-  return google::protobuf::util::TimeUtil::ToString(time).substr(0, 16) + "Z";
 }
 
 template <typename Names>
@@ -147,7 +132,7 @@ class Runner {
   void ShowSecret(const std::string& secret, const v1::ApiKeyInfo& key) {
     terminal_.out << secret << '\n';
     terminal_.err << "key " << key.id() << " of tenant " << key.tenant() << ", good until "
-                  << DayOf(key.expires()) << "; nobody can show it again\n";
+                  << MinuteOf(key.expires()) << "; nobody can show it again\n";
   }
 
   void PrintTenants(const v1::ListTenantsResponse& response) {
@@ -194,7 +179,7 @@ class Runner {
                     key.project(),
                     Joined(key.scopes()),
                     Joined(key.sources()),
-                    DayOf(key.expires()),
+                    MinuteOf(key.expires()),
                     key.has_last_used() ? TimeUtil::ToString(key.last_used()) : "-",
                     key.revoked()          ? "revoked"
                     : key.expires() <= now ? "expired"

@@ -20,6 +20,7 @@ struct Runner {
   ExitCode operator()(const StatusCommand&) const { return RunStatus(common, terminal); }
   ExitCode operator()(const BenchCommand& c) const { return RunBench(common, c, terminal); }
   ExitCode operator()(const AuditCommand& c) const { return RunAudit(common, c, terminal); }
+  ExitCode operator()(const RegistryCommand& c) const { return RunRegistry(common, c, terminal); }
   ExitCode operator()(const ModelTrustCommand& c) const {
     return RunModelTrust(common, c, terminal);
   }

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "client/commands.h"
 #include "tests/support/random_model.h"
 
@@ -62,6 +63,30 @@ std::string Trimmed(const std::string& text) {
   const size_t first = text.find_first_not_of(" \n");
   return first == std::string::npos ? ""
                                     : text.substr(first, text.find_last_not_of(" \n") - first + 1);
+}
+
+TEST_F(OfflineCommands, ABillOfMaterialsSaysWhatTheBytesAre) {
+  GgufWriter writer = RandomModel(TinyModel("llama", 3, QuantFormat::kF32));
+  writer.Set("general.license", "apache-2.0");
+  writer.Set("general.base_model.0.name", "Somebody's model");
+  const std::string path = Write("model.gguf", "");
+  ASSERT_TRUE(writer.WriteFile(path).ok());
+  ASSERT_EQ(Run({"model", "digest", path}), ExitCode::kOk) << err();
+  const std::string digest = Trimmed(out());
+  const auto bom = ModelBom(path, "llama", "2");
+  ASSERT_TRUE(bom.ok()) << bom.status();
+  const auto json = nlohmann::json::parse(*bom);
+  EXPECT_EQ(json["bomFormat"], "CycloneDX");
+  EXPECT_EQ(json["specVersion"], "1.6");
+  const auto& model = json["metadata"]["component"];
+  EXPECT_EQ(model["type"], "machine-learning-model");
+  EXPECT_EQ(model["version"], "2");
+  EXPECT_EQ(model["properties"][0]["value"], digest);
+  EXPECT_EQ(model["licenses"][0]["license"]["name"], "apache-2.0");
+  EXPECT_EQ(model["pedigree"]["ancestors"][0]["name"], "Somebody's model");
+  ASSERT_EQ(json["components"].size(), 1u);
+  EXPECT_EQ(json["components"][0]["hashes"][0]["content"],
+            Sha256Of(*ReadFile(path, 1 << 24)).Hex());
 }
 
 TEST_F(OfflineCommands, TokenizeAgreesWithTheVectors) {
