@@ -119,11 +119,11 @@ TEST_F(ModelResolverTest, ASessionKeepsItsVersionWhileItMayAnswer) {
     EXPECT_EQ(Ask("m", session), "2");
   }
   ASSERT_TRUE(registry_->RollBack("ann", "m", "default").ok());
-  EXPECT_EQ(Ask("m", "new"), "2");
+  EXPECT_EQ(Ask("m", "0"), "2");
   directory_.Remove("m", "2");
-  EXPECT_EQ(Ask("m", "new"), "1");
+  EXPECT_EQ(Ask("m", "0"), "1");
   Load("2", "two");
-  EXPECT_EQ(Ask("m", "new"), "1") << "it was decided anew";
+  EXPECT_EQ(Ask("m", "0"), "1") << "it was decided anew";
 }
 
 TEST_F(ModelResolverTest, RevokedVersionsLoseTheirSessionsAtOnce) {
