@@ -52,10 +52,9 @@ void AddAuthorsText(const std::string& path, Json& component) {
 StatusOr<std::string> ModelBom(const std::string& path,
                                const std::string& name,
                                const std::string& version) {
-  ASSIGN_OR_RETURN(const ModelContents shards, HashModelFiles(path, {}));
-  ASSIGN_OR_RETURN(
-      const ModelContents files,
-      HashModelFiles(path, {.serialization = {.method = ModelSerialization::Method::kFiles}}));
+  ModelHashOptions options;
+  options.also = {.method = ModelSerialization::Method::kFiles};
+  ASSIGN_OR_RETURN(const ModelContents contents, HashModelFiles(path, options));
   Json component = {{"type", "machine-learning-model"},
                     {"bom-ref", name + '@' + version},
                     {"name", name},
@@ -64,20 +63,20 @@ StatusOr<std::string> ModelBom(const std::string& path,
     AddAuthorsText(path, component);
   }
   component["properties"] =
-      Json::array({Property("digest", "sha256:" + shards.root.Hex()),
+      Json::array({Property("digest", "sha256:" + contents.root.Hex()),
                    Property("digest:rule",
                             "OpenSSF Model Signing v1.0, root over shards of 1,000,000,000 bytes"),
                    Property("hashes:source", kFromBytes),
                    Property("description, licenses, pedigree, modelCard:source", kFromAuthor)});
   Json components = Json::array();
-  for (size_t i = 0; i < files.resources.size(); ++i) {
-    const ModelResource& resource = files.resources[i];
+  for (size_t i = 0; i < contents.files.size(); ++i) {
+    const ModelResource& resource = contents.also[i];
     components.push_back(
         {{"type", "file"},
          {"name", resource.name},
          {"hashes", Json::array({{{"alg", "SHA-256"}, {"content", resource.digest.Hex()}}})},
          {"properties",
-          Json::array({Property("size_bytes", std::to_string(files.files[i].bytes))})}});
+          Json::array({Property("size_bytes", std::to_string(contents.files[i].bytes))})}});
   }
   return Json({{"bomFormat", "CycloneDX"},
                {"specVersion", "1.6"},

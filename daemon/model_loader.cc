@@ -42,12 +42,15 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
                                                                        const Progress& progress) {
   const TimePoint start = SystemClock().Now();
   std::atomic<uint64_t> shown{0};
-  ASSIGN_OR_RETURN(ModelReading reading, ReadModel(entry.path, [&](uint64_t done, uint64_t total) {
-                     const uint64_t percent = done * 100 / total;
-                     if (shown.exchange(percent) != percent) {
-                       progress(absl::StrFormat("loading %s: %d %% read", entry.name, percent));
-                     }
-                   }));
+  ModelHashOptions options;
+  options.progress = [&](uint64_t done, uint64_t total) {
+    const uint64_t percent = done * 100 / total;
+    if (shown.exchange(percent) != percent) {
+      progress(absl::StrFormat("loading %s: %d %% read", entry.name, percent));
+    }
+  };
+  ASSIGN_OR_RETURN(options.also, RegistryState::SignedBy(entry.signature));
+  ASSIGN_OR_RETURN(ModelReading reading, ReadModel(entry.path, options));
   // From here on nothing of the files is read any more.
   const Digest digest = reading.contents.root;
   // Nothing that was not approved is even parsed.

@@ -72,10 +72,7 @@ class FileReading {
 
 }  // namespace
 
-StatusOr<ModelReading> ReadModel(const std::string& path,
-                                 std::function<void(uint64_t done, uint64_t total)> progress) {
-  ModelHashOptions options;
-  options.progress = std::move(progress);
+StatusOr<ModelReading> ReadModel(const std::string& path, const ModelHashOptions& options) {
   ASSIGN_OR_RETURN(const ModelFileList list, ListModelFiles(path, options.serialization));
   std::error_code ignored;  // the list would have failed
   const bool folder = std::filesystem::is_directory(path, ignored);

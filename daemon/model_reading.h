@@ -3,8 +3,6 @@
 // meanwhile.
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,11 +19,9 @@ struct ModelReading {
   std::vector<ModelBytes> files;
 };
 
-// Reads a GGUF file or a folder, on two threads; blocks. `progress` is called from both with bytes
-// read so far, and bytes in all; may be empty. As ListModelFiles; kUnavailable if a file became
-// shorter or longer meanwhile; kResourceExhausted if memory lacks. Takes as much memory as the
-// files that are kept.
-StatusOr<ModelReading> ReadModel(const std::string& path,
-                                 std::function<void(uint64_t done, uint64_t total)> progress);
+// Reads a GGUF file or a folder; blocks. As ListModelFiles; kUnavailable if a file became shorter
+// or longer meanwhile; kResourceExhausted if memory lacks. Takes as much memory as the files that
+// are kept.
+StatusOr<ModelReading> ReadModel(const std::string& path, const ModelHashOptions& options);
 
 }  // namespace inferd

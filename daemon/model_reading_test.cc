@@ -133,11 +133,13 @@ class ToctouTest : public ::testing::Test {
 
   // A load, with `during` called as it is read and `after` once it is.
   void Load(const std::function<void(uint64_t done)>& during, const std::function<void()>& after) {
-    auto reading = ReadModel(target_.path(), [&](uint64_t done, uint64_t) {
+    ModelHashOptions options;
+    options.progress = [&](uint64_t done, uint64_t) {
       if (during) {
         during(done);
       }
-    });
+    };
+    auto reading = ReadModel(target_.path(), options);
     if (!reading.ok() || reading->contents != approved_) {
       ++refused_;
       return;
@@ -229,10 +231,12 @@ TEST(ModelReading, ReadsAFolderAndHashesWhatItDoesNotUse) {
   std::ofstream(folder / "README.md") << "read me";
   std::ofstream(folder / "empty") << "";
   uint64_t last = 0;
-  auto reading = ReadModel(folder.path(), [&](uint64_t done, uint64_t total) {
+  ModelHashOptions options;
+  options.progress = [&](uint64_t done, uint64_t total) {
     EXPECT_LE(done, total);
     last = total;
-  });
+  };
+  auto reading = ReadModel(folder.path(), options);
   ASSERT_TRUE(reading.ok()) << reading.status();
   EXPECT_EQ(reading->contents.files.size(), num_used + 2);
   EXPECT_NE(reading->contents.root, before->contents.root);

@@ -203,10 +203,10 @@ class Service final : public v1::RegistryService::Service {
         writer.Write(message);
       }
     };
+    ASSIGN_OR_RETURN(options.also, RegistryState::SignedBy(request.signature_path()));
     ASSIGN_OR_RETURN(const ModelContents contents, HashModelFiles(request.path(), options));
-    ASSIGN_OR_RETURN(
-        const std::string signer,
-        parts_.registry.CheckSignature(request.signature_path(), request.path(), contents));
+    ASSIGN_OR_RETURN(const std::string signer,
+                     parts_.registry.CheckSignature(request.signature_path(), contents));
     ASSIGN_OR_RETURN(
         const RegistryChange change,
         registry().Register(actor, request.model(), request.version(), contents, signer));

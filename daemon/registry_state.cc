@@ -32,6 +32,11 @@ LeafType LeafOf(RegistryStep step) {
   return LeafType::kModelRegistered;
 }
 
+StatusOr<ModelSignature> ReadSignature(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ModelSignature::kBundleBytesMax));
+  return ParseModelSignature(text);
+}
+
 LeafDraft ModelLeaf(LeafType type,
                     const std::string& model,
                     const std::string& version,
@@ -102,8 +107,16 @@ Status RegistryState::Record(const RegistryChange& change) {
   return audit_ == nullptr ? OkStatus() : audit_->log().AppendAndWait(DraftOf(change)).status();
 }
 
+StatusOr<std::optional<ModelSerialization>> RegistryState::SignedBy(const std::string& signature) {
+  if (signature.empty()) {
+    return std::nullopt;
+  }
+  ASSIGN_OR_RETURN(const ModelSignature parsed, ReadSignature(signature));
+  const ModelSerialization& serialization = parsed.statement.serialization;
+  return serialization == ModelSerialization() ? std::nullopt : std::optional(serialization);
+}
+
 StatusOr<std::string> RegistryState::CheckSignature(const std::string& signature,
-                                                    const std::string& path,
                                                     const ModelContents& contents) const {
   if (signature.empty()) {
     return signatures_required_
@@ -112,19 +125,16 @@ StatusOr<std::string> RegistryState::CheckSignature(const std::string& signature
                                               "was given; `inferctl model sign` makes one"))
                : "";
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(signature, ModelSignature::kBundleBytesMax));
-  ASSIGN_OR_RETURN(const ModelSignature parsed, ParseModelSignature(text));
+  ASSIGN_OR_RETURN(const ModelSignature parsed, ReadSignature(signature));
   ASSIGN_OR_RETURN(std::string signer, VerifyModelSignature(parsed, trust_));
   const ModelStatement& statement = parsed.statement;
-  std::string difference;
-  if (statement.serialization == ModelSerialization()) {
-    difference = DescribeDifference(statement.resources, contents.resources);
-  } else {
-    // Signed over other parts: their digests are made anew, from the same files.
-    ASSIGN_OR_RETURN(const ModelContents as_signed,
-                     HashModelFiles(path, {.serialization = statement.serialization}));
-    difference = DescribeDifference(statement.resources, as_signed.resources);
+  const bool as_usual = statement.serialization == ModelSerialization();
+  if (!as_usual && contents.also_by != statement.serialization) {
+    return ErrorF(StatusCode::kFailedPrecondition,
+                  "the signature was written while the files were read; try again");
   }
+  const std::string difference =
+      DescribeDifference(statement.resources, as_usual ? contents.resources : contents.also);
   if (!difference.empty()) {
     return ErrorF(
         StatusCode::kFailedPrecondition, "the files are not what was signed: %s", difference);
@@ -143,8 +153,7 @@ Status RegistryState::CheckLoad(const ModelEntry& entry,
                     entry.name,
                     entry.version);
     }
-    ASSIGN_OR_RETURN(const std::string signer,
-                     CheckSignature(entry.signature, entry.path, contents));
+    ASSIGN_OR_RETURN(const std::string signer, CheckSignature(entry.signature, contents));
     return registry_->StartWith("configuration", entry.name, entry.version, contents, signer)
         .status();
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/clock.h"
@@ -27,11 +28,14 @@ class RegistryState {
   ModelRegistry& registry() { return *registry_; }
   SessionVersions& sessions() { return sessions_; }
 
-  // Whose signature vouches for the files at `path`, or "" if there is none and none is needed.
-  // `signature`: a bundle's path, "" for none. kPermissionDenied, kInvalidArgument, or
-  // kFailedPrecondition if a signature is needed and missing, or the files are not what was signed.
+  // How the files have to be hashed besides, so that the signature can be checked against the same
+  // bytes; nothing if there is none or the usual way is enough. `signature`: a bundle's path, ""
+  // for none. kInvalidArgument if it is none.
+  static StatusOr<std::optional<ModelSerialization>> SignedBy(const std::string& signature);
+  // Whose signature vouches for contents that were hashed as SignedBy says, or "" if there is none
+  // and none is needed. kPermissionDenied, kInvalidArgument, or kFailedPrecondition if a signature
+  // is needed and missing, or the files are not what was signed.
   StatusOr<std::string> CheckSignature(const std::string& signature,
-                                       const std::string& path,
                                        const ModelContents& contents) const;
 
   enum class Origin : uint8_t {

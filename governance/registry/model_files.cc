@@ -1,20 +1,15 @@
 #include "governance/registry/model_files.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/file_system.h"
 #include "base/sha256.h"
 #include "base/utf8.h"
@@ -145,6 +140,52 @@ std::vector<Part> Cut(const std::vector<ModelFileSize>& files,
   return parts;
 }
 
+std::string ResourceName(const ModelFileSize& file,
+                         uint64_t start,
+                         uint64_t end,
+                         const ModelSerialization& serialization) {
+  return serialization.method == ModelSerialization::Method::kFiles
+             ? file.path
+             : absl::StrFormat("%s:%d:%d", file.path, start, end);
+}
+
+// The resources of one file, from its bytes in their order.
+class FileResources {
+ public:
+  FileResources(const ModelFileSize& file, const ModelSerialization& serialization)
+      : file_(file), serialization_(serialization), parts_(Cut({file}, serialization)) {
+    FinishIfAtEnd();
+  }
+
+  void Update(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const size_t size = std::min<uint64_t>(bytes.size(), parts_[resources_.size()].end - at_);
+      hash_.Update(bytes.first(size));
+      at_ += size;
+      bytes = bytes.subspan(size);
+      FinishIfAtEnd();
+    }
+  }
+  const std::vector<ModelResource>& resources() const { return resources_; }
+
+ private:
+  void FinishIfAtEnd() {
+    if (resources_.size() < parts_.size() && parts_[resources_.size()].end == at_) {
+      const Part& part = parts_[resources_.size()];
+      resources_.push_back(
+          {ResourceName(file_, part.start, part.end, serialization_), hash_.Finish()});
+      hash_ = Sha256();
+    }
+  }
+
+  const ModelFileSize& file_;
+  const ModelSerialization& serialization_;
+  const std::vector<Part> parts_;
+  Sha256 hash_;
+  uint64_t at_ = 0;
+  std::vector<ModelResource> resources_;
+};
+
 class Hasher {
  public:
   Hasher(const std::vector<ModelFileSize>& files,
@@ -156,53 +197,90 @@ class Hasher {
     }
   }
 
-  StatusOr<std::vector<ModelResource>> Run(const std::vector<Part>& parts) {
-    std::vector<ModelResource> resources(parts.size());
-    std::atomic<size_t> next{0};
-    const auto work = [&] {
-      for (size_t i = next++; i < parts.size() && !failed_; i = next++) {
-        auto resource = HashPart(parts[i]);
-        if (!resource.ok()) {
-          const std::lock_guard lock(mutex_);
-          status_ = failed_.exchange(true) ? status_ : resource.status();
-          return;
-        }
-        resources[i] = *std::move(resource);
+  // Into contents.resources: each part by one thread.
+  Status Run(ModelContents& contents) {
+    const std::vector<Part> parts = Cut(files_, options_.serialization);
+    contents.resources.resize(parts.size());
+    return InParallel(parts.size(), [&](size_t i) -> Status {
+      const Part& part = parts[i];
+      Sha256 hash;
+      RETURN_IF_ERROR(
+          Read(part, [&hash](std::span<const std::byte> chunk) { hash.Update(chunk); }));
+      contents.resources[i] = {
+          ResourceName(files_[part.file], part.start, part.end, options_.serialization),
+          hash.Finish()};
+      return OkStatus();
+    });
+  }
+
+  // The same, and into contents.also: each file by one thread, each chunk into both.
+  Status RunForTwo(ModelContents& contents) {
+    std::vector<std::vector<ModelResource>> first(files_.size());
+    std::vector<std::vector<ModelResource>> second(files_.size());
+    const auto hash_file = [&](size_t i) -> Status {
+      FileResources as_usual(files_[i], options_.serialization);
+      FileResources as_asked(files_[i], *options_.also);
+      RETURN_IF_ERROR(Read({i, 0, files_[i].bytes}, [&](std::span<const std::byte> chunk) {
+        as_usual.Update(chunk);
+        as_asked.Update(chunk);
+      }));
+      first[i] = as_usual.resources();
+      if (!IsIgnored(files_[i].path, *options_.also)) {
+        second[i] = as_asked.resources();
       }
+      return OkStatus();
     };
-    std::vector<std::thread> others;
-    for (size_t i = 1; i < std::min(parts.size(), static_cast<size_t>(options_.threads)); ++i) {
-      others.emplace_back(work);
+    RETURN_IF_ERROR(InParallel(files_.size(), hash_file));
+    for (size_t i = 0; i < files_.size(); ++i) {
+      contents.resources.insert(contents.resources.end(), first[i].begin(), first[i].end());
+      contents.also.insert(contents.also.end(), second[i].begin(), second[i].end());
     }
-    work();
-    for (std::thread& thread : others) {
-      thread.join();
-    }
-    RETURN_IF_ERROR(status_);
-    return resources;
+    contents.also_by = options_.also;
+    return OkStatus();
   }
 
  private:
-  StatusOr<ModelResource> HashPart(const Part& part) {
-    const ModelFileSize& file = files_[part.file];
-    ModelResource resource;
-    resource.name = options_.serialization.method == ModelSerialization::Method::kFiles
-                        ? file.path
-                        : absl::StrFormat("%s:%d:%d", file.path, part.start, part.end);
-    Sha256 hash;
+  // Until one fails: then its status.
+  template <typename Work>
+  Status InParallel(size_t count, const Work& work) {
+    std::atomic<size_t> next{0};
+    std::atomic<bool> failed{false};
+    std::mutex mutex;
+    Status first_failure = OkStatus();
+    const auto run = [&] {
+      for (size_t i = next++; i < count && !failed; i = next++) {
+        if (const Status status = work(i); !status.ok()) {
+          const std::lock_guard lock(mutex);
+          first_failure = failed.exchange(true) ? first_failure : status;
+          return;
+        }
+      }
+    };
+    std::vector<std::thread> others;
+    for (size_t i = 1; i < std::min(count, static_cast<size_t>(options_.threads)); ++i) {
+      others.emplace_back(run);
+    }
+    run();
+    for (std::thread& thread : others) {
+      thread.join();
+    }
+    return first_failure;
+  }
+
+  template <typename Use>
+  Status Read(const Part& part, const Use& use) {
     for (uint64_t at = part.start; at < part.end;) {
       const size_t size = std::min<uint64_t>(kChunkBytes, part.end - at);
       ASSIGN_OR_RETURN(const std::span<const std::byte> chunk, read_(part.file, at, size));
       CHECK(chunk.size() == size);
-      hash.Update(chunk);
+      use(chunk);
       at += size;
       const uint64_t done = done_ += size;
       if (options_.progress) {
         options_.progress(done, total_);
       }
     }
-    resource.digest = hash.Finish();
-    return resource;
+    return OkStatus();
   }
 
   const std::vector<ModelFileSize>& files_;
@@ -210,9 +288,6 @@ class Hasher {
   const ModelHashOptions& options_;
   uint64_t total_ = 0;
   std::atomic<uint64_t> done_{0};
-  std::atomic<bool> failed_{false};
-  std::mutex mutex_;
-  Status status_ = OkStatus();
 };
 
 // Reads a model's files into a buffer of each thread: what is hashed is what was read, whatever
@@ -222,35 +297,16 @@ class FolderReader {
   explicit FolderReader(const ModelFileList& list) : list_(list) {}
 
   StatusOr<std::span<const std::byte>> Read(size_t index, uint64_t at, size_t size) {
-    const ModelFileSize& file = list_.files[index];
-    const std::string path = list_.root + '/' + file.path;
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-      return ErrorF(StatusCode::kUnavailable, "%s: cannot open: %s", path, std::strerror(errno));
+    const ModelFileSize& wanted = list_.files[index];
+    ASSIGN_OR_RETURN(const InputFile file, InputFile::Open(list_.root + '/' + wanted.path));
+    if (file.size_bytes() != wanted.bytes) {
+      return ErrorF(StatusCode::kUnavailable,
+                    "%s: changed its size while the model was read; try again",
+                    wanted.path);
     }
     thread_local std::vector<std::byte> buffer;
     buffer.resize(size);
-    struct stat info = {};
-    Status status = OkStatus();
-    size_t done = 0;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) ||
-        static_cast<uint64_t>(info.st_size) != file.bytes) {
-      status = ErrorF(StatusCode::kUnavailable, "%s: changed while it was read; try again", path);
-    }
-    while (status.ok() && done < size) {
-      const ssize_t count =
-          pread(fd, buffer.data() + done, size - done, static_cast<off_t>(at + done));
-      if (count > 0) {
-        done += static_cast<size_t>(count);
-      } else if (count == 0 || errno != EINTR) {
-        status = ErrorF(StatusCode::kUnavailable,
-                        "%s: %s",
-                        path,
-                        count == 0 ? "became shorter while it was read" : std::strerror(errno));
-      }
-    }
-    close(fd);
-    RETURN_IF_ERROR(status);
+    RETURN_IF_ERROR(file.Read(at, buffer));
     return std::span<const std::byte>(buffer);
   }
 
@@ -299,7 +355,7 @@ StatusOr<ModelContents> HashModel(std::vector<ModelFileSize> files,
   CHECK(options.threads > 0 && options.serialization.shard_bytes > 0);
   ModelContents contents{.files = std::move(files)};
   Hasher hasher(contents.files, read, options);
-  ASSIGN_OR_RETURN(contents.resources, hasher.Run(Cut(contents.files, options.serialization)));
+  RETURN_IF_ERROR(options.also ? hasher.RunForTwo(contents) : hasher.Run(contents));
   contents.root = RootDigest(contents.resources);
   return contents;
 }

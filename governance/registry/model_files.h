@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,12 +45,17 @@ struct ModelContents {
   std::vector<ModelFileSize> files{};      // ordered by the parts of their paths
   std::vector<ModelResource> resources{};  // in the same order; an empty file has no shard
   Digest root{};                           // SHA-256 over the resources' raw digests in their order
+  // The same bytes cut as ModelHashOptions::also said, if it did; those that it ignores are not in.
+  std::optional<ModelSerialization> also_by{};
+  std::vector<ModelResource> also{};
   friend bool operator==(const ModelContents&, const ModelContents&) = default;
 };
 
 struct ModelHashOptions {
   ModelSerialization serialization{};
-  int threads = 2;  // at least 1; each hashes one resource at a time
+  // Fills `also`, from the same bytes: what signed the model may have cut it otherwise.
+  std::optional<ModelSerialization> also{};
+  int threads = 2;  // at least 1; each hashes one resource, with `also` one file, at a time
   // Called from the hashing threads with bytes hashed so far, and bytes in all. May be empty.
   std::function<void(uint64_t done, uint64_t total)> progress{};
 

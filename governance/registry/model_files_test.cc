@@ -46,6 +46,26 @@ TEST_F(ModelFilesTest, ShardsAreNamedAndOrderedAsTheSpecificationSays) {
   EXPECT_EQ(contents.files, files);
 }
 
+TEST_F(ModelFilesTest, TwoSerializationsOfTheSameBytesAreThoseOfEachAlone) {
+  Write("a/b", "12345");
+  Write("a-b", "x");
+  Write("empty", "");
+  Write("model.sig", "ignored by the second");
+  const ModelSerialization shards{.shard_bytes = 2};
+  for (const ModelSerialization& also :
+       {ModelSerialization{.method = ModelSerialization::Method::kFiles,
+                           .ignore_paths = {"model.sig"}},
+        ModelSerialization{.shard_bytes = 3, .ignore_paths = {"a"}}}) {
+    const auto both =
+        HashModelFiles(folder_.path().string(), {.serialization = shards, .also = also});
+    ASSERT_TRUE(both.ok()) << both.status();
+    EXPECT_EQ(both->resources, Hash(shards).resources);
+    EXPECT_EQ(both->root, Hash(shards).root);
+    EXPECT_EQ(both->also, Hash(also).resources);
+    EXPECT_EQ(both->also_by, also);
+  }
+}
+
 // Values of the PyPI package model-signing 1.1.1 (`use_shard_serialization`).
 TEST(HashModel, EqualsTheSpecificationsImplementation) {
   std::vector<std::byte> file;

@@ -61,6 +61,24 @@ Status CheckServes(const ModelVersion& version) {
   return OkStatus();
 }
 
+// What a model has of that name among its versions or its aliases.
+template <typename Models, typename Entries>
+StatusOr<const typename Entries::mapped_type*> FindOf(const Models& models,
+                                                      Entries Models::mapped_type::* entries,
+                                                      const char* what,
+                                                      std::string_view model,
+                                                      std::string_view name) {
+  const auto found = models.find(model);
+  if (found == models.end()) {
+    return ErrorF(StatusCode::kNotFound, "no model of that name is registered");
+  }
+  const auto entry = (found->second.*entries).find(name);
+  if (entry == (found->second.*entries).end()) {
+    return ErrorF(StatusCode::kNotFound, "model %s has no such %s", found->first, what);
+  }
+  return &entry->second;
+}
+
 }  // namespace
 
 Digest FilesDigest(const ModelContents& contents) {
@@ -420,28 +438,12 @@ Status ModelRegistry::ApplyToAlias(const RegistryChange& change, ModelAlias& ali
 
 StatusOr<const ModelVersion*> ModelRegistry::Find(std::string_view model,
                                                   std::string_view version) const {
-  const auto found = models_.find(model);
-  if (found == models_.end()) {
-    return ErrorF(StatusCode::kNotFound, "no model of that name is registered");
-  }
-  const auto entry = found->second.versions.find(version);
-  if (entry == found->second.versions.end()) {
-    return ErrorF(StatusCode::kNotFound, "model %s has no such version", found->first);
-  }
-  return &entry->second;
+  return FindOf(models_, &Model::versions, "version", model, version);
 }
 
 StatusOr<const ModelAlias*> ModelRegistry::FindAlias(std::string_view model,
                                                      std::string_view alias) const {
-  const auto found = models_.find(model);
-  if (found == models_.end()) {
-    return ErrorF(StatusCode::kNotFound, "no model of that name is registered");
-  }
-  const auto entry = found->second.aliases.find(alias);
-  if (entry == found->second.aliases.end()) {
-    return ErrorF(StatusCode::kNotFound, "model %s has no such alias", found->first);
-  }
-  return &entry->second;
+  return FindOf(models_, &Model::aliases, "alias", model, alias);
 }
 
 StatusOr<const ModelAlias*> ModelRegistry::FindRollout(std::string_view model,
