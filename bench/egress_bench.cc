@@ -14,12 +14,14 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/file_system.h"
 #include "base/thread_annotations.h"
 #include "daemon/egress_thread.h"
 #include "daemon/generation_service.h"
 #include "daemon/grpc_server.h"
 #include "daemon/request_governor.h"
 #include "inferd/v1/generation.grpc.pb.h"
+#include "tests/support/temp_folder.h"
 
 namespace inferd {
 namespace {
@@ -101,8 +103,22 @@ void Run(int num_streams, int num_steps) {
   const Clock& clock = SystemClock();
   PacedBackend backend;
   ModelDirectory models;
+  ModelContents contents{.files = {{"paced.gguf", 1}}, .resources = {{"paced.gguf:0:1", {}}}};
+  contents.root = RootDigest(contents.resources);
+  const TempFolder folder;
+  const auto approved =
+      ModelRegistry::Open({.files = SystemFiles(),
+                           .clock = clock,
+                           .folder = folder / "registry",
+                           .record = [](const RegistryChange&) { return OkStatus(); }});
+  CHECK(approved.ok() && (*approved)->StartWith("bench", "paced", "1", contents, "").ok());
+  SessionVersions sessions(clock, {});
+  const ModelResolver resolver(
+      **approved, sessions, models, [](const TenantId&) { return TenantModels(); });
   auto model = std::make_shared<ResidentModel>();
   model->name = "paced";
+  model->version = "1";
+  model->digest = contents.root;
   model->config.vocab_size = 100;
   model->config.context_tokens_max = model->kv_tokens_max = 1 << 20;
   models.SetReady("none", model);
@@ -121,7 +137,7 @@ void Run(int num_streams, int num_steps) {
   const auto governor = RequestGovernor::Open(config, nullptr, clock);
   CHECK(governor.ok());
   std::vector<std::unique_ptr<grpc::Service>> services;
-  services.push_back(MakeGenerationService({.models = models,
+  services.push_back(MakeGenerationService({.models = resolver,
                                             .backend = backend,
                                             .registry = registry,
                                             .egress = egress,
