@@ -38,11 +38,11 @@ CLI::App* Verb(CLI::App& model,
 
 // The contents, with progress.
 StatusOr<ModelContents> Hash(const ModelTrustCommand& command,
-                             const ModelSerialization& serialization,
+                             ModelHashOptions options,
                              Terminal& terminal) {
   Progress progress(terminal);
   std::mutex mutex;
-  ModelHashOptions options{.serialization = serialization, .threads = command.threads};
+  options.threads = command.threads;
   options.progress = [&](uint64_t done, uint64_t total) {
     const std::lock_guard lock(mutex);
     progress.Show(done, total);
@@ -111,7 +111,7 @@ ExitCode RunVerify(const ModelTrustCommand& command, Terminal& terminal) {
   if (!error && !inside.empty() && *inside.begin() != "..") {
     serialization.ignore_paths.push_back(inside.string());
   }
-  const auto contents = Hash(command, serialization, terminal);
+  const auto contents = Hash(command, {.serialization = serialization}, terminal);
   if (!contents.ok()) {
     return FailFile(contents.status(), command.path, terminal);
   }
@@ -128,17 +128,19 @@ ExitCode RunVerify(const ModelTrustCommand& command, Terminal& terminal) {
 ExitCode RunSign(const ModelTrustCommand& command, Terminal& terminal) {
   ModelStatement statement;
   statement.name = NameOf(command.path);
+  // Whole files: the specification's own command verifies nothing else.
+  statement.serialization.method = ModelSerialization::Method::kFiles;
   std::error_code error;
   const fs::path inside = fs::relative(command.signature, command.path, error);
   if (!error && !inside.empty() && *inside.begin() != "..") {
     statement.serialization.ignore_paths = {inside.string()};
   }
-  auto contents = Hash(command, statement.serialization, terminal);
+  auto contents = Hash(command, {.also = statement.serialization}, terminal);
   if (!contents.ok()) {
     return FailFile(contents.status(), command.path, terminal);
   }
-  statement.resources = std::move(contents->resources);
-  statement.root = contents->root;
+  statement.resources = std::move(contents->also);
+  statement.root = RootDigest(statement.resources);
   auto key = ReadSecretFile(command.key);
   if (!key.ok()) {
     return FailFile(key.status(), command.key, terminal);
@@ -154,7 +156,7 @@ ExitCode RunSign(const ModelTrustCommand& command, Terminal& terminal) {
                     command.signature,
                     terminal);
   }
-  terminal.out << "sha256:" << statement.root.Hex() << '\n';
+  terminal.out << "sha256:" << contents->root.Hex() << '\n';
   return ExitCode::kOk;
 }
 
@@ -181,7 +183,8 @@ void AddModelTrustCommands(CLI::App& model, ModelTrustCommand& command) {
                      "certificate");
   CLI::App* sign = Verb(model,
                         "sign",
-                        "Signs a model with a key, into a Sigstore bundle.",
+                        "Signs a model's files with a key, into a Sigstore bundle, and prints the "
+                        "model's digest.",
                         "sign models/llama --key signer.pem --signature llama.sig",
                         command);
   sign->add_option("--key", command.key, "PEM of the secret key, in a file of mode 0600")

@@ -124,7 +124,7 @@ def run(daemon, _):
         done = json.loads(second("erase", "approve", erasure["id"], "-o",
                                  "json").stdout)["erasures"][0]
         check_equal((done["state"], done["num_records"], done["approved_by"]),
-                    ("executed", 2, f"uid:{OTHER_UID}"), "two persons erase")
+                    ("executed", 3, f"uid:{OTHER_UID}"), "two persons erase: prompt, answer, replay")
     admin("erase", "approve", "01JD0000000000000000000000", code=3)
 
     daemon.stop()
