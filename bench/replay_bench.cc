@@ -1,8 +1,9 @@
 // Answers computed again. A daemon at level full serves requests of every kind, many at once, in a
 // KV pool that is too small for them; then each is replayed through the admin plane, by the same
 // instruction set and by others on the same log.
-//   RESULT replay.mismatches             requests whose replay found another token, or was not
-//   possible RESULT replay.cross_isa_mismatches   the same, over all further instruction sets
+//   RESULT replay.mismatches            requests whose replay found another token, or was
+//   impossible RESULT replay.cross_isa_mismatches  the same, over all further instruction sets
+//
 // A control serves some requests again with another seed: if their tokens were the same, nothing
 // would be shown, and the program fails.
 #include <grpcpp/channel.h>
@@ -35,7 +36,8 @@ namespace inferd {
 namespace {
 
 constexpr char kModel[] = "model";
-constexpr int kReplayThreads = 4;  // as many as the daemon computes at a time
+constexpr int kReplayThreads = 4;    // as many as the daemon computes at a time
+constexpr int32_t kStepTokens = 64;  // longer prompts come in chunks
 
 // Ends the program: nothing can be measured.
 [[noreturn]] void Fail(const std::string& what) {
@@ -49,9 +51,11 @@ struct Settings {
   std::vector<std::string> other_isas = {"avx2", "scalar"};
   int requests = 500;
   int scalar_requests = 20;
-  int callers = 16;
-  int prompt_tokens = 300;
-  int64_t kv_bytes = int64_t{48} << 20;
+  int callers = 24;
+  // Short prompts and long answers, so that what runs outgrows the memory.
+  int prompt_tokens = 60;
+  int output_tokens = 128;
+  int64_t kv_bytes = int64_t{16} << 20;
 };
 
 // A daemon on one instruction set, on a state directory that outlives it.
@@ -63,7 +67,7 @@ class Served {
     config.device.cpu_isa = isa;
     config.models.push_back({.name = kModel, .path = settings.model, .context_tokens_max = 0});
     config.kv_cache_bytes_max = settings.kv_bytes;
-    config.scheduler.step_tokens_max = 128;  // long prompts come in chunks
+    config.scheduler.step_tokens_max = kStepTokens;
     config.state_directory = state;
     config.audit.mode = "strict";
     config.audit.level = "full";
@@ -216,14 +220,16 @@ void Run(const Settings& settings) {
                                          .seed = 17,
                                          .vocab_size = served.VocabularySize(),
                                          .prompt_tokens_max = settings.prompt_tokens,
-                                         .output_tokens_max = 32},
+                                         .output_tokens_max = settings.output_tokens,
+                                         .shared_sentences = 8,
+                                         .early_ends_of_ten = 8},
                                         settings.requests);
     rids.resize(requests.size());
     std::atomic<int> chunked{0}, cached{0}, several{0};
     OnThreads(settings.callers, requests.size(), [&](size_t i) {
       const Served::Answer answer = served.Ask(requests[i]);
       rids[i] = answer.rid;
-      chunked += answer.prompt_tokens > 128 ? 1 : 0;
+      chunked += answer.prompt_tokens > kStepTokens ? 1 : 0;
       cached += answer.cached_tokens > 0 ? 1 : 0;
       several += answer.tokens.size() > 1 ? 1 : 0;
     });
@@ -269,6 +275,7 @@ int main(int argc, char** argv) {
   app.add_option("--scalar-requests", settings.scalar_requests, "that scalar code replays");
   app.add_option("--callers", settings.callers, "at a time");
   app.add_option("--prompt-tokens", settings.prompt_tokens, "about, at most");
+  app.add_option("--output-tokens", settings.output_tokens, "of a choice, at most");
   app.add_option("--kv-bytes", settings.kv_bytes, "of KV memory: little makes preemptions");
   CLI11_PARSE(app, argc, argv);
   inferd::Run(settings);

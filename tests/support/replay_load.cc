@@ -20,9 +20,12 @@ const char* const kSentences[] = {
     "She counted the steps, then counted them again. ",
 };
 
-std::string TextPrompt(SplitMix64& random, int32_t tokens_max) {
-  std::string text = "Once there was a lighthouse keeper who wrote everything down. ";  // shared
-  const uint64_t sentences = random.Below(1 + static_cast<uint64_t>(tokens_max) / 20);
+std::string TextPrompt(SplitMix64& random, const MixedLoad& load) {
+  std::string text;
+  for (int32_t i = 0; i < load.shared_sentences; ++i) {
+    text += "Once there was a lighthouse keeper who wrote everything down. ";
+  }
+  const uint64_t sentences = random.Below(1 + static_cast<uint64_t>(load.prompt_tokens_max) / 20);
   for (uint64_t i = 0; i < sentences; ++i) {
     text += kSentences[random.Below(std::size(kSentences))];
   }
@@ -77,6 +80,12 @@ void FillStopping(SplitMix64& random, const MixedLoad& load, v1::StoppingParams&
     }
   }
   stopping.set_ignore_eos(random.Below(2) == 0);
+  if (random.Below(10) < static_cast<uint64_t>(load.early_ends_of_ten)) {
+    stopping.set_max_tokens(load.output_tokens_max);
+    for (const char* const stop : {" ", "e", "a", "o"}) {
+      stopping.add_stop(stop);
+    }
+  }
   if (random.Below(4) == 0) {
     stopping.set_min_tokens(std::min(3, stopping.max_tokens()));
   }
@@ -97,7 +106,7 @@ std::vector<v1::GenerateStreamRequest> MixedRequests(const MixedLoad& load, int 
             static_cast<int32_t>(random.Below(static_cast<uint64_t>(load.vocab_size))));
       }
     } else {
-      request.set_text(TextPrompt(random, load.prompt_tokens_max));
+      request.set_text(TextPrompt(random, load));
     }
     FillSampling(random, load.vocab_size, *request.mutable_sampling());
     FillStopping(random, load, *request.mutable_stopping());

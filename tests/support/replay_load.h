@@ -16,6 +16,13 @@ struct MixedLoad {
   int32_t vocab_size = 0;
   int32_t prompt_tokens_max = 200;
   int32_t output_tokens_max = 40;
+  // That all prompts of text begin with, as they do with an instruction: enough of them make prefix
+  // hits.
+  int32_t shared_sentences = 1;
+  // How many of ten requests allow for output_tokens_max tokens and end after a few. A scheduler
+  // that has learnt from them promises too little to the others, which are preempted where memory
+  // is scarce.
+  int32_t early_ends_of_ten = 0;
 };
 
 // Requests that differ in everything that decides tokens: prompts as text and as ids, long ones and
