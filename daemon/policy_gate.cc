@@ -57,7 +57,9 @@ std::string MadeOf(const PolicyQuestion& question) {
   return key;
 }
 
-PolicyEntity CallerEntity(const Caller& caller, std::vector<PolicyEntity>& around) {
+// The caller and what it is in.
+std::vector<PolicyEntity> CallerEntities(const Caller& caller) {
+  std::vector<PolicyEntity> around;
   PolicyEntity entity{.name = CallerName(caller)};
   const auto add = [&](PolicyEntity parent) {
     entity.parents.push_back(parent.name);
@@ -78,7 +80,8 @@ PolicyEntity CallerEntity(const Caller& caller, std::vector<PolicyEntity>& aroun
   for (const Role role : caller.roles) {
     add({.name = {TypeName("Role"), std::string(inferd::Name(role))}});
   }
-  return entity;
+  around.push_back(std::move(entity));
+  return around;
 }
 
 PolicyEntity SubjectEntity(const PolicyQuestion& question) {
@@ -103,30 +106,55 @@ std::string Joined(const std::vector<std::string>& texts) {
 
 }  // namespace
 
-StatusOr<PolicyGate::ActivePointer> PolicyGate::Build(PolicySet::Pointer set) const {
-  // Each once; what stands around callers is the same for many.
-  std::map<PolicyEntityName, PolicyEntity> entities;
-  for (const auto& [name, met] : met_) {
-    entities[name] = met.entity;
-    for (const PolicyEntity& entity : met.around) {
-      entities.try_emplace(entity.name, entity);
+bool PolicyGate::View::Takes(const std::vector<PolicyEntity>& more) const {
+  return asked.size() + 2 <= kEntitiesMax &&
+         std::all_of(more.begin(), more.end(), [&](const PolicyEntity& entity) {
+           const auto known = entities.find(entity.name);
+           return known == entities.end() || known->second == entity;
+         });
+}
+
+size_t PolicyGate::ViewFor(const std::vector<PolicyEntity>& entities) const {
+  for (size_t i = 0; i < kViewsMax; ++i) {
+    if (views_[i].Takes(entities)) {
+      return i;
     }
   }
+  const size_t emptied = oldest_;
+  oldest_ = (oldest_ + 1) % kViewsMax;
+  views_[emptied] = View();
+  return emptied;
+}
+
+StatusOr<PolicyGate::ActivePointer> PolicyGate::Build(PolicySet::Pointer set, const View& view) {
   std::vector<PolicyEntity> list;
-  for (auto& [name, entity] : entities) {
-    list.push_back(std::move(entity));
+  for (const auto& [name, entity] : view.entities) {
+    list.push_back(entity);
   }
   auto active = std::make_shared<Active>();
   active->set = set;
   ASSIGN_OR_RETURN(active->authorizer,
                    PolicyAuthorizer::Make(std::move(set), EntitiesJson(list), {}));
-  for (const auto& [name, met] : met_) {
+  for (const auto& [made_of, name] : view.asked) {
     const auto index = active->authorizer->entities().Find(name.type, name.id);
     if (index.has_value()) {
-      active->index.emplace(met.made_of, *index);
+      active->index.emplace(made_of, *index);
     }
   }
   return ActivePointer(std::move(active));
+}
+
+PolicyGate::ActivePointer PolicyGate::Known(const PolicySet::Pointer& set,
+                                            const std::string& caller,
+                                            const std::string& subject) const {
+  MutexLock lock(mutex_);
+  for (const ActivePointer& active : active_) {
+    if (active != nullptr && active->set == set && active->index.contains(caller) &&
+        active->index.contains(subject)) {
+      return active;
+    }
+  }
+  return nullptr;
 }
 
 StatusOr<PolicyGate::ActivePointer> PolicyGate::Knowing(const Caller& caller,
@@ -137,39 +165,40 @@ StatusOr<PolicyGate::ActivePointer> PolicyGate::Knowing(const Caller& caller,
   if (set == nullptr) {
     return Denied("there is no active policy set");
   }
-  const auto knows = [&](const ActivePointer& active) {
-    return active != nullptr && active->set == set && active->index.contains(of_caller) &&
-           active->index.contains(of_subject);
-  };
-  {
-    MutexLock lock(mutex_);
-    if (knows(active_)) {
-      return active_;
-    }
+  if (ActivePointer known = Known(set, of_caller, of_subject); known != nullptr) {
+    return known;
   }
   MutexLock building(build_mutex_);
-  {
-    MutexLock lock(mutex_);
-    if (knows(active_)) {
-      return active_;  // another call met the same
-    }
+  if (ActivePointer known = Known(set, of_caller, of_subject); known != nullptr) {
+    return known;  // another call met the same
   }
-  if (met_.size() + 2 > kEntitiesMax) {
-    met_.clear();
+  std::vector<PolicyEntity> entities = CallerEntities(caller);
+  entities.push_back(SubjectEntity(question));
+  const size_t number = ViewFor(entities);
+  View& view = views_[number];
+  view.asked[of_caller] = CallerName(caller);
+  view.asked[of_subject] = SubjectName(question);
+  for (PolicyEntity& entity : entities) {
+    view.entities.insert_or_assign(entity.name, std::move(entity));
   }
-  Met met{.made_of = of_caller};
-  met.entity = CallerEntity(caller, met.around);
-  met_[met.entity.name] = met;
-  met_[SubjectName(question)] = {.made_of = of_subject, .entity = SubjectEntity(question)};
-  ASSIGN_OR_RETURN(ActivePointer built, Build(std::move(set)));
+  ++num_builds_;
+  ASSIGN_OR_RETURN(ActivePointer built, Build(std::move(set), view));
   MutexLock lock(mutex_);
-  active_ = built;
+  active_[number] = built;
   return built;
+}
+
+uint64_t PolicyGate::num_builds() const {
+  MutexLock building(build_mutex_);
+  return num_builds_;
 }
 
 StatusOr<PolicyAnswer> PolicyGate::Ask(const Caller& caller,
                                        const PolicyQuestion& question,
                                        PolicyFacts* denied) const {
+  if (denied != nullptr) {
+    *denied = {.dec = "deny"};  // and more where a set decided
+  }
   const auto active = Knowing(caller, question);
   if (!active.ok()) {
     return HasReason(active.status()) ? active.status()

@@ -36,6 +36,7 @@ struct PolicyEntity {
   PolicyEntityName name{};
   std::map<std::string, PolicyEntityValue> attributes{};
   std::vector<PolicyEntityName> parents{};
+  friend bool operator==(const PolicyEntity&, const PolicyEntity&) = default;
 };
 
 // Cedar's JSON form of entities.
