@@ -331,7 +331,10 @@ void AuditJoin::Deny(const GenerationCall& call, const Status& status) {
   log_.Append(std::move(draft), [](const auto&) {});
 }
 
-void AuditJoin::Refused(const CallScope& scope, const Caller* caller, const Status& why) {
+void AuditJoin::Refused(const CallScope& scope,
+                        const Caller* caller,
+                        const Status& why,
+                        const PolicyFacts* policy) {
   const bool of_tenant = caller != nullptr && !caller->tenant.value().empty();
   LeafDraft draft;
   draft.type = caller == nullptr ? LeafType::kAuthnFailed
@@ -346,6 +349,9 @@ void AuditJoin::Refused(const CallScope& scope, const Caller* caller, const Stat
   draft.src = scope.peer();
   draft.outcome = OutcomeFacts{.status = absl::StatusCodeToString(why.code()),
                                .err = std::string(Name(ReasonOf(why)))};
+  if (policy != nullptr) {
+    draft.policy = *policy;
+  }
   draft.detail["method"] = std::string(scope.method());
   log_.Append(std::move(draft), [](const auto&) {});
 }

@@ -91,7 +91,10 @@ class AuditJoin final : public CallAudit, public RefusalRecorder {
   void End(const CallPtr& call, CallOutcome outcome) override EXCLUDES(jobs_mutex_);
   void Deny(const GenerationCall& call, const Status& status) override;
   // An authn.failed leaf if nobody knows who it was, else one of the refused act.
-  void Refused(const CallScope& scope, const Caller* caller, const Status& why) override;
+  void Refused(const CallScope& scope,
+               const Caller* caller,
+               const Status& why,
+               const PolicyFacts* policy) override;
 
  private:
   AuditRule RuleFor(const std::string& tenant) const EXCLUDES(rules_mutex_);

@@ -45,9 +45,17 @@ CallScope CallGate::Enter(std::string_view method, const grpc::ServerContextBase
   const Status refusal = FromRoom(allowed);
   CallScope scope(*clock_, method, facts.address, refusal);
   if (recorder_ != nullptr) {
-    recorder_->Refused(scope, caller.ok() ? &*caller : nullptr, refusal);
+    recorder_->Refused(scope, caller.ok() ? &*caller : nullptr, refusal, nullptr);
   }
   return scope;
+}
+
+void CallGate::RecordDenial(const CallScope& scope,
+                            const Status& why,
+                            const PolicyFacts& policy) const {
+  if (recorder_ != nullptr) {
+    recorder_->Refused(scope, &scope.caller(), why, &policy);
+  }
 }
 
 }  // namespace inferd

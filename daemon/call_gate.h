@@ -22,8 +22,11 @@ namespace inferd {
 class RefusalRecorder {
  public:
   virtual ~RefusalRecorder() = default;
-  // `caller` is nullptr if nobody knows who it was.
-  virtual void Refused(const CallScope& scope, const Caller* caller, const Status& why) = 0;
+  // `caller` is nullptr if nobody knows who it was, `policy` if no policy decided it.
+  virtual void Refused(const CallScope& scope,
+                       const Caller* caller,
+                       const Status& why,
+                       const PolicyFacts* policy) = 0;
 };
 
 // A plain value; what it refers to outlives it. Thread-safe.
@@ -38,6 +41,8 @@ class CallGate {
 
   // `method` as in MethodRules, a literal. The scope's admission() says whether to go on.
   CallScope Enter(std::string_view method, const grpc::ServerContextBase& context) const;
+  // Of a call that was let in, and turned away by a policy after that.
+  void RecordDenial(const CallScope& scope, const Status& why, const PolicyFacts& policy) const;
 
   const Clock& clock() const { return *clock_; }
 

@@ -341,7 +341,10 @@ StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& given,
                              .duration_max = config.requests.duration_max,
                              .audit = parts->audit == nullptr ? nullptr : &parts->audit->join(),
                              .governor = *parts->governor}));
-  services.push_back(MakeModelService(parts->resolver, parts->Gate()));
+  services.push_back(MakeModelService({.models = parts->resolver,
+                                       .governor = *parts->governor,
+                                       .workers = parts->workers,
+                                       .gate = parts->Gate()}));
   services.push_back(MakeUsageService(parts->UsageParts(parts->Gate()), parts->workers));
   services.push_back(MakeTenantQueueService({.engine = parts->engine,
                                              .registry = parts->registry,

@@ -134,6 +134,10 @@ Status MakeAuditLostError() {
   return error;
 }
 
+Status MakeWorkersBusyError() {
+  return MakeError(Reason::kQueueFull, "too many calls wait to be read; try again");
+}
+
 Status MakeFieldError(std::string_view field, std::string_view message) {
   Status error = MakeError(Reason::kInvalidField, absl::StrFormat("%s: %s", field, message));
   error.SetPayload(kFieldUrl, absl::Cord(std::string(field)));

@@ -61,6 +61,8 @@ Status MakeError(Reason reason, std::string_view message);
 Status MakeAuditLostError();
 // kInvalidField with a BadRequest violation of `field` ("sampling.top_p").
 Status MakeFieldError(std::string_view field, std::string_view message);
+// kQueueFull, of the ingress workers.
+Status MakeWorkersBusyError();
 
 // A limit that a request is over, for google.rpc.QuotaFailure.
 struct QuotaBreach {

@@ -4,6 +4,7 @@
 
 #include "daemon/prompt.h"
 #include "daemon/wire.h"
+#include "daemon/worker_call.h"
 #include "inferd/v1/generation.grpc.pb.h"
 
 namespace inferd {
@@ -256,34 +257,27 @@ class Service final : public RawService {
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response,
                                      Handler handler) {
-    auto* reactor = new UnaryReactor(
-        parts_.gate.Enter(method, *context),
-        *context,
-        *request,
-        *response,
-        Typed<Request>([this, handler](const Request& r, CallScope& s)
-                           -> decltype(handler(r, std::declval<const ResidentModel&>())) {
+    return RunOnWorker<Request>(
+        parts_.workers,
+        parts_.gate,
+        method,
+        context,
+        request,
+        response,
+        [this, handler](const Request& r, CallScope& s)
+            -> decltype(handler(r, std::declval<const ResidentModel&>())) {
           ASSIGN_OR_RETURN(
               const auto model,
               parts_.models.Resolve({.reference = r.model(), .tenant = s.caller().tenant}));
           s.set_model(model->name);
-          const auto allowed = parts_.governor.MayUse(s, "tokenize", *model, 0);
-          if (!allowed.ok() && parts_.audit != nullptr) {
-            parts_.audit->Refused(s, &s.caller(), allowed.status());
+          PolicyFacts denied;
+          const Status allowed = parts_.governor.MayUse(s, "tokenize", *model, 0, &denied).status();
+          if (!allowed.ok()) {
+            parts_.gate.RecordDenial(s, allowed, denied);
+            return allowed;
           }
-          RETURN_IF_ERROR(allowed);
           return handler(r, *model);
-        }));
-    if (const Status admission = reactor->scope().admission(); !admission.ok()) {
-      reactor->End(admission);
-    } else if (!parts_.workers.TryPost([reactor] { reactor->Run(); })) {
-      reactor->End(WorkersBusy());
-    }
-    return reactor;
-  }
-
-  static Status WorkersBusy() {
-    return MakeError(Reason::kQueueFull, "too many calls wait to be read; try again");
+        });
   }
 
   // Starts a generation: what may take time goes to a worker, all ends go through egress.
@@ -306,7 +300,7 @@ class Service final : public RawService {
         const Status submitted = Submit<Request>(call, deadline, bytes);
         parts_.egress.HandOver(call, submitted);
       };
-      status = parts_.workers.TryPost(std::move(job)) ? OkStatus() : WorkersBusy();
+      status = parts_.workers.TryPost(std::move(job)) ? OkStatus() : MakeWorkersBusyError();
     }
     if (!status.ok()) {
       parts_.egress.HandOver(call, status);

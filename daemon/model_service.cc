@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "daemon/wire.h"
+#include "daemon/error_map.h"
+#include "daemon/worker_call.h"
 #include "inferd/v1/model.grpc.pb.h"
 
 namespace inferd {
@@ -39,12 +40,14 @@ void Fill(const ModelDirectory::Entry& entry, v1::Model* out) {
 
 class Service final : public RawService {
  public:
-  Service(const ModelResolver& models, const CallGate& gate) : models_(models), gate_(gate) {}
+  explicit Service(const ModelServiceParts& parts) : parts_(parts) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
-    return Answer<v1::ListModelsRequest>(
+    return RunOnWorker<v1::ListModelsRequest>(
+        parts_.workers,
+        parts_.gate,
         "ModelService/ListModels",
         context,
         request,
@@ -54,7 +57,9 @@ class Service final : public RawService {
   grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return Answer<v1::GetModelRequest>(
+    return RunOnWorker<v1::GetModelRequest>(
+        parts_.workers,
+        parts_.gate,
         "ModelService/GetModel",
         context,
         request,
@@ -63,19 +68,18 @@ class Service final : public RawService {
   }
 
  private:
-  template <typename Request, typename Handler>
-  grpc::ServerUnaryReactor* Answer(std::string_view method,
-                                   grpc::CallbackServerContext* context,
-                                   const grpc::ByteBuffer* request,
-                                   grpc::ByteBuffer* response,
-                                   Handler handler) {
-    auto* reactor = new UnaryReactor(gate_.Enter(method, *context),
-                                     *context,
-                                     *request,
-                                     *response,
-                                     Typed<Request>(std::move(handler)));
-    reactor->Run();
-    return reactor;
+  // POLICY_DENIED, and then `denied` says why. Where policies are on, what is still loading is seen
+  // by nobody, MODEL_LOADING: policies decide by its digest, which is not known yet.
+  Status MaySee(const CallScope& scope,
+                const ModelDirectory::Entry& entry,
+                PolicyFacts* denied = nullptr) const {
+    if (!parts_.governor.has_policies()) {
+      return OkStatus();
+    }
+    if (!entry.ready()) {
+      return MakeError(Reason::kModelLoading, absl::StrFormat("model %s is loading", entry.name));
+    }
+    return parts_.governor.MayUse(scope, "list_models", *entry.model, 0, denied).status();
   }
 
   StatusOr<v1::ListModelsResponse> List(const v1::ListModelsRequest& request,
@@ -92,8 +96,8 @@ class Service final : public RawService {
     const auto token = [](const std::string& name, const std::string& version) {
       return name + ' ' + version;
     };
-    for (const ModelDirectory::Entry& entry : models_.List(scope.caller().tenant)) {
-      if (token(entry.name, entry.version) <= request.page_token()) {
+    for (const ModelDirectory::Entry& entry : parts_.models.List(scope.caller().tenant)) {
+      if (token(entry.name, entry.version) <= request.page_token() || !MaySee(scope, entry).ok()) {
         continue;
       }
       if (response.models_size() == page_size) {
@@ -107,22 +111,29 @@ class Service final : public RawService {
   }
 
   StatusOr<v1::GetModelResponse> Get(const v1::GetModelRequest& request, CallScope& scope) const {
-    ASSIGN_OR_RETURN(const ModelDirectory::Entry entry,
-                     models_.Find({.reference = request.model(), .tenant = scope.caller().tenant}));
+    ASSIGN_OR_RETURN(
+        const ModelDirectory::Entry entry,
+        parts_.models.Find({.reference = request.model(), .tenant = scope.caller().tenant}));
     scope.set_model(entry.name);  // ours: what was asked for may be any text
+    PolicyFacts denied;
+    if (const Status seen = MaySee(scope, entry, &denied); !seen.ok()) {
+      if (ReasonOf(seen) == Reason::kPolicyDenied) {
+        parts_.gate.RecordDenial(scope, seen, denied);
+      }
+      return seen;
+    }
     v1::GetModelResponse response;
     Fill(entry, response.mutable_model());
     return response;
   }
 
-  const ModelResolver& models_;
-  const CallGate gate_;
+  const ModelServiceParts parts_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeModelService(const ModelResolver& models, const CallGate& gate) {
-  return std::make_unique<Service>(models, gate);
+std::unique_ptr<grpc::Service> MakeModelService(const ModelServiceParts& parts) {
+  return std::make_unique<Service>(parts);
 }
 
 }  // namespace inferd

@@ -35,6 +35,8 @@ class RequestGovernor {
   // them. All or nothing.
   Status Reconfigure(const Config& config);
 
+  // Is anything asked? Without policies MayUse allows all.
+  bool has_policies() const { return policy_ != nullptr; }
   // May the scope's caller do `action` with the model? POLICY_DENIED.
   StatusOr<PolicyAnswer> MayUse(const CallScope& scope,
                                 std::string_view action,

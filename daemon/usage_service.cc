@@ -5,7 +5,7 @@
 #include "daemon/admin_call.h"
 #include "daemon/quota_file.h"
 #include "daemon/usage_text.h"
-#include "daemon/wire.h"
+#include "daemon/worker_call.h"
 #include "inferd/v1/usage.grpc.pb.h"
 
 namespace inferd {
@@ -21,40 +21,29 @@ class Service final : public RawService {
   grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker<v1::GetUsageRequest>(
-        "UsageService/GetUsage", context, request, response, [this](const auto& r, CallScope& s) {
-          return Usage(r, s);
-        });
+    return RunOnWorker<v1::GetUsageRequest>(
+        workers_,
+        parts_.gate,
+        "UsageService/GetUsage",
+        context,
+        request,
+        response,
+        [this](const auto& r, CallScope& s) { return Usage(r, s); });
   }
   grpc::ServerUnaryReactor* GetQuota(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return OnWorker<v1::GetQuotaRequest>(
-        "UsageService/GetQuota", context, request, response, [this](const auto& r, CallScope& s) {
-          return Quota(r, s);
-        });
+    return RunOnWorker<v1::GetQuotaRequest>(
+        workers_,
+        parts_.gate,
+        "UsageService/GetQuota",
+        context,
+        request,
+        response,
+        [this](const auto& r, CallScope& s) { return Quota(r, s); });
   }
 
  private:
-  template <typename Request, typename Handler>
-  grpc::ServerUnaryReactor* OnWorker(std::string_view method,
-                                     grpc::CallbackServerContext* context,
-                                     const grpc::ByteBuffer* request,
-                                     grpc::ByteBuffer* response,
-                                     Handler handler) {
-    auto* reactor = new UnaryReactor(parts_.gate.Enter(method, *context),
-                                     *context,
-                                     *request,
-                                     *response,
-                                     Typed<Request>(std::move(handler)));
-    if (const Status admission = reactor->scope().admission(); !admission.ok()) {
-      reactor->End(admission);
-    } else if (!workers_.TryPost([reactor] { reactor->Run(); })) {
-      reactor->End(MakeError(Reason::kQueueFull, "too many calls wait to be read; try again"));
-    }
-    return reactor;
-  }
-
   // Of the caller's tenant, whatever is asked for.
   StatusOr<v1::GetUsageResponse> Usage(const v1::GetUsageRequest& request, CallScope& scope) {
     const auto days = ReadDays(request.from(), request.to(), parts_.clock.WallNow());

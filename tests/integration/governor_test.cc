@@ -412,6 +412,90 @@ TEST(Governor, WhatNoRulePermitsIsDeniedAndRecorded) {
   EXPECT_EQ(refusals[0]["policy"]["dec"], "deny");
   EXPECT_EQ(refusals[0]["policy"]["rules"], Json::array({"not-long"}));
   EXPECT_EQ(refusals[0]["err"], "POLICY_DENIED");
+  EXPECT_EQ(refusals[1]["policy"]["set"], set);
+}
+
+TEST(Governor, ModelsAreListedAsPoliciesSay) {
+  const Policies policies(
+      "@id(\"tiny-alone\")\n"
+      "permit(principal, action == Inferd::Action::\"list_models\", resource)\n"
+      "when { resource.name == \"tiny\" };\n"
+      "@id(\"not-by-name\")\n"
+      "forbid(principal, action == Inferd::Action::\"list_models\",\n"
+      "       resource == Inferd::Model::\"secret\");\n");
+  const TinyModelPath another;
+  TestDaemon daemon([&](Config& config) {
+    policies.config()(config);
+    for (const char* name : {"secret", "zebra"}) {
+      config.models.push_back({.name = name, .path = another.path(), .context_tokens_max = 0});
+    }
+  });
+  v1::ListModelsRequest page;
+  page.set_page_size(1);
+  v1::ListModelsResponse listed;
+  {
+    grpc::ClientContext context;
+    ASSERT_TRUE(daemon.models().ListModels(&context, page, &listed).ok());
+  }
+  ASSERT_EQ(listed.models_size(), 1);
+  EXPECT_EQ(listed.models(0).ref().name(), kTinyModel);
+  EXPECT_EQ(listed.next_page_token(), "");  // what may not be seen is on no page
+  const auto get = [&daemon](const char* name) {
+    grpc::ClientContext context;
+    v1::GetModelRequest request;
+    request.set_model(name);
+    v1::GetModelResponse got;
+    const grpc::Status status = daemon.models().GetModel(&context, request, &got);
+    EXPECT_EQ(got.has_model(), status.ok());
+    return status;
+  };
+  EXPECT_TRUE(get(kTinyModel).ok());
+  const grpc::Status secret = get("secret");
+  EXPECT_EQ(secret.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(ReasonIn(secret), "POLICY_DENIED");
+  EXPECT_THAT(secret.error_message(), HasSubstr("list_models is denied by not-by-name"));
+  EXPECT_THAT(get("zebra").error_message(), HasSubstr("no rule permits list_models"));
+  EXPECT_EQ(ReasonIn(get("nobody")), "MODEL_NOT_FOUND");
+  daemon.Stop();
+  const std::string set = LeavesOf(daemon.state_folder(), "policy.activated").at(0)["d"]["set"];
+  const auto denied = LeavesOf(daemon.state_folder(), "inference.denied");
+  ASSERT_EQ(denied.size(), 2u);  // a list that leaves something out is no refusal
+  EXPECT_EQ(denied[0]["d"]["method"], "ModelService/GetModel");
+  EXPECT_EQ(denied[0]["policy"]["dec"], "deny");
+  EXPECT_EQ(denied[0]["policy"]["rules"], Json::array({"not-by-name"}));
+  EXPECT_EQ(denied[1]["policy"]["set"], set);
+}
+
+// What policies decide by of a model, its digest, is not known before it is loaded.
+TEST(Governor, ModelsThatAreLoadingAreNotListedWherePoliciesAreOn) {
+  const Policies policies("permit(principal, action, resource);\n");
+  for (const bool with_policies : {false, true}) {
+    const StateFolder state;
+    const TinyModelPath model;
+    Config config;
+    config.data.address = "127.0.0.1:0";
+    config.models.push_back({.name = kTinyModel, .path = model.path(), .context_tokens_max = 0});
+    config.state_directory = state.path();
+    config.audit.reserve_bytes = 0;
+    if (with_policies) {
+      policies.config()(config);
+    }
+    auto started = Daemon::Start(config, std::make_unique<FakeDevice>());
+    ASSERT_TRUE(started.ok()) << started.status();
+    const auto channel =
+        grpc::CreateChannel((*started)->address(), grpc::InsecureChannelCredentials());
+    const auto models = v1::ModelService::NewStub(channel);
+    grpc::ClientContext listing;
+    v1::ListModelsResponse listed;
+    ASSERT_TRUE(models->ListModels(&listing, {}, &listed).ok());
+    EXPECT_EQ(listed.models_size(), with_policies ? 0 : 1);
+    grpc::ClientContext getting;
+    v1::GetModelRequest get;
+    get.set_model(kTinyModel);
+    v1::GetModelResponse got;
+    EXPECT_EQ(ReasonIn(models->GetModel(&getting, get, &got)),
+              with_policies ? "MODEL_LOADING" : "");
+  }
 }
 
 TEST(Governor, PoliciesThatOthersMayWriteStopTheStart) {
