@@ -19,6 +19,7 @@
 #include "governance/quota/usage_fold.h"
 #include "governance/verify/note.h"
 #include "governance/verify/shard_reader.h"
+#include "inferd/v1/usage.grpc.pb.h"
 #include "tests/integration/test_daemon.h"
 #include "tests/support/state_folder.h"
 #include "tests/support/temp_folder.h"
@@ -29,6 +30,7 @@ namespace {
 using Json = nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 std::function<void(Config&)> With(std::vector<QuotaEntry> quotas) {
   return [quotas](Config& config) {
@@ -247,6 +249,74 @@ TEST(Governor, ConcurrencyIsGivenBackHoweverACallEnds) {
     settled += leaf["settle"].value("in", uint64_t{0}) + leaf["settle"].value("out", uint64_t{0});
   }
   EXPECT_EQ(TokensInLog(daemon.state_folder()), settled);
+}
+
+TEST(Governor, KvTokensAreHeldWhileARequestIsOpen) {
+  TestDaemon daemon(With({Quota("kv", "kv", 700)}));
+  daemon.device().set_step_time(std::chrono::milliseconds(20));
+  grpc::ClientContext context;
+  const auto reader = daemon.generation().GenerateStream(&context, LongRequest(500));
+  v1::GenerateStreamResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  const Answer second = Ask(daemon.generation(), LongRequest(300));
+  EXPECT_EQ(second.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonIn(second.status), "KV_TOKENS");
+  EXPECT_FALSE(second.trailing.contains("x-ratelimit-limit-tokens"));  // it counts no use
+  EXPECT_TRUE(Ask(daemon.generation(), LongRequest(5)).status.ok());
+  context.TryCancel();
+  reader->Finish();
+  daemon.device().set_step_time({});
+  EXPECT_TRUE(Eventually([&] { return Ask(daemon.generation(), LongRequest(300)).status.ok(); }));
+}
+
+TEST(Governor, CallersSeeTheirLimitsAndTheirUse) {
+  QuotaEntry warns = Quota("warns", "tok_day", 10);
+  warns.mode = "warn";
+  QuotaEntry shadows = Quota("shadows", "tok_day", 9);
+  shadows.mode = "shadow";
+  QuotaEntry of_model = Quota("of-model", "tok_day", 200);
+  of_model.model = kTinyModel;
+  QuotaEntry of_another = Quota("of-another", "tok_day", 0);
+  of_another.model = "another";
+  QuotaEntry of_stranger = Quota("of-stranger", "tok_day", 0);
+  of_stranger.tenant = "stranger";
+  TestDaemon daemon(With({warns, shadows, of_model, of_another, of_stranger}));
+  const Answer warned = Ask(daemon.generation(), LongRequest(20));
+  ASSERT_TRUE(warned.status.ok()) << warned.status.error_message();
+  EXPECT_EQ(warned.initial.at("x-ratelimit-warning"), "warns");
+  const Answer refused = Ask(daemon.generation(), LongRequest(300));
+  EXPECT_EQ(ReasonIn(refused.status), "REQUEST_EXCEEDS_LIMIT");
+  EXPECT_FALSE(refused.trailing.contains("x-ratelimit-warning"));
+  const auto failure = DetailOf<google::rpc::QuotaFailure>(refused.status);
+  ASSERT_TRUE(failure.has_value());
+  ASSERT_EQ(failure->violations_size(), 1);
+  EXPECT_THAT(failure->violations(0).subject(), HasSubstr("model:tiny"));
+
+  const auto usage = v1::UsageService::NewStub(daemon.channel());
+  grpc::ClientContext quota_context;
+  v1::GetQuotaRequest ask;
+  ask.set_model(kTinyModel);
+  v1::GetQuotaResponse limits;
+  ASSERT_TRUE(usage->GetQuota(&quota_context, ask, &limits).ok());
+  std::vector<std::string> ids;
+  for (const v1::QuotaState& state : limits.limits()) {
+    ids.push_back(state.id());
+  }
+  EXPECT_THAT(ids, UnorderedElementsAre("warns", "of-model"));  // shadows are the operator's
+
+  v1::GetUsageResponse used;
+  EXPECT_TRUE(Eventually([&] {  // the log is published a moment later
+    grpc::ClientContext context;
+    return usage->GetUsage(&context, {}, &used).ok() && used.rows_size() == 1 &&
+           used.rows(0).requests() == 1 && used.rows(0).open() == 0;
+  })) << used.DebugString();
+  ASSERT_EQ(used.rows_size(), 1);
+  EXPECT_EQ(used.rows(0).account().tenant(), "local");
+  EXPECT_EQ(used.rows(0).account().model(), kTinyModel);
+  EXPECT_EQ(used.rows(0).output_tokens(), 20u);
+  daemon.Stop();
+  EXPECT_EQ(TokensInLog(daemon.state_folder()),
+            used.rows(0).input_tokens() + used.rows(0).output_tokens());
 }
 
 TEST(Governor, ABudgetOutlivesTheDaemon) {

@@ -18,6 +18,7 @@
 #include "daemon/tenant_files.h"
 #include "governance/identity/peer_certificate.h"
 #include "governance/policy/policy_store.h"
+#include "inferd/v1/queue.grpc.pb.h"
 #include "inferd/v1/usage.grpc.pb.h"
 #include "tests/integration/auth_fixture.h"
 
@@ -62,6 +63,24 @@ TEST_F(AuthTest, AReloadIsWholeOrNothing) {
   ASSERT_TRUE(reload(&response).ok());
   EXPECT_THAT(response.changes(), ElementsAre("+ initech", "~ acme: weight 1 -> 3"));
   EXPECT_EQ(response.num_tenants(), 3);
+  // The engine shares by the weights of the files.
+  const auto weight_of_acme = [&daemon] {
+    grpc::ClientContext context;
+    v1::GetLoadResponse load;
+    EXPECT_TRUE(v1::QueueService::NewStub(AdminOf(daemon))->GetLoad(&context, {}, &load).ok());
+    for (const v1::TenantLoad& tenant : load.tenants()) {
+      if (tenant.tenant() == "acme") {
+        return tenant.weight();
+      }
+    }
+    return decltype(load.tenants(0).weight()){0};
+  };
+  EXPECT_EQ(weight_of_acme(), 3);
+  // Its share of the KV cache is in the memory plan of the models, which is made once.
+  WriteTenant("acme", "spiffe://example.org/acme/*", 4, "cached_blocks_guaranteed: 8\n");
+  EXPECT_THAT(reload(&response).error_message(),
+              HasSubstr("cached_blocks_guaranteed of all tenants rises from 0 to 8"));
+  EXPECT_EQ(weight_of_acme(), 3);
   // One bad file, and one that would have gone: all stays.
   fs::remove(tenants() + "/globex.yaml");
   Write(tenants() + "/acme.yaml", "schema_version: 1\nname: acme\nwieght: 2\n");

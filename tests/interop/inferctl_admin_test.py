@@ -126,6 +126,11 @@ def quotas(daemon, admin):
     admin("quota", "remove", "closed")
     admin("quota", "remove", "closed", code=3)
     check_equal(daemon.inferctl("generate", "x", *GREEDY).returncode, 0, "after its removal")
+    later = json.loads(admin(*explain, "3000000", "--json").stdout)
+    check_equal([(refusal["limit"]["id"], refusal["never"]) for refusal in later["refusals"]],
+                [("local/day", False)], "what passes when the day is over")
+    check(0 < later["passes_in_s"] <= 86400, f"when it passes: {later}")
+    check("; passes in " in admin(*explain, "3000000").stdout, "the same for people")
     admin("quota", "set", "a", "--org", "example", "--metric", "furlongs", "--limit", "1", code=2)
 
     proposed = daemon.state.parent / "proposed.yaml"
