@@ -141,6 +141,13 @@ Status ModelRegistry::CheckNew(std::string_view actor,
   return OkStatus();
 }
 
+Status ModelRegistry::CheckNotRevoked(const ModelContents& contents) const {
+  return revoked_.contains(contents.root)
+             ? ErrorF(StatusCode::kPermissionDenied,
+                      "these bytes were revoked, which is for good whatever they are called")
+             : OkStatus();
+}
+
 StatusOr<RegistryChange> ModelRegistry::StartWith(std::string_view source,
                                                   std::string_view model,
                                                   std::string_view version,
@@ -148,6 +155,7 @@ StatusOr<RegistryChange> ModelRegistry::StartWith(std::string_view source,
                                                   std::string_view signer) {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(CheckNew(source, model, version));
+  RETURN_IF_ERROR(CheckNotRevoked(contents));
   if (models_.contains(model)) {
     return ErrorF(StatusCode::kFailedPrecondition,
                   "model %s has versions: another is registered and approved, not read from a file",
@@ -171,6 +179,7 @@ StatusOr<RegistryChange> ModelRegistry::Register(std::string_view actor,
                                                  std::string_view signer) {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(CheckNew(actor, model, version));
+  RETURN_IF_ERROR(CheckNotRevoked(contents));
   return Take({.step = RegistryStep::kRegistered,
                .actor = std::string(actor),
                .model = std::string(model),
@@ -387,9 +396,7 @@ Status ModelRegistry::Apply(const RegistryChange& change) {
     }
     ModelVersion& version = found->second;
     if (change.step == RegistryStep::kRevoked) {
-      for (auto& [name, other] : model.versions) {  // bytes are revoked, whatever they are called
-        other.stage = other.digest == version.digest ? ModelVersion::Stage::kRevoked : other.stage;
-      }
+      Revoke(version.digest);
     } else if (change.step == RegistryStep::kApproved) {
       version.approvers.push_back(change.actor);
       if (version.approvers.size() == kApproversNeeded) {
@@ -401,6 +408,16 @@ Status ModelRegistry::Apply(const RegistryChange& change) {
   }
   changes_.push_back(change);
   return OkStatus();
+}
+
+// Bytes are revoked, whatever they are called.
+void ModelRegistry::Revoke(const Digest& digest) {
+  for (auto& [model_name, model] : models_) {
+    for (auto& [name, version] : model.versions) {
+      version.stage = version.digest == digest ? ModelVersion::Stage::kRevoked : version.stage;
+    }
+  }
+  revoked_.insert(digest);
 }
 
 Status ModelRegistry::ApplyToAlias(const RegistryChange& change, ModelAlias& alias) {

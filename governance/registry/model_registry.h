@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -79,7 +80,8 @@ class ModelRegistry {
   static StatusOr<std::unique_ptr<ModelRegistry>> Open(Parts parts);
 
   // What the machine's owner wrote into a file: approved by that, and what a name alone stands for.
-  // kFailedPrecondition if the model has versions: then persons change it.
+  // kFailedPrecondition if the model has versions: then persons change it. kPermissionDenied for
+  // bytes that were revoked.
   StatusOr<RegistryChange> StartWith(std::string_view source,
                                      std::string_view model,
                                      std::string_view version,
@@ -87,7 +89,7 @@ class ModelRegistry {
                                      std::string_view signer) EXCLUDES(mutex_);
 
   // kAlreadyExists if the version has other bytes or was registered before; kInvalidArgument for a
-  // name, version or actor that is none.
+  // name, version or actor that is none; kPermissionDenied for bytes that were revoked.
   StatusOr<RegistryChange> Register(std::string_view actor,
                                     std::string_view model,
                                     std::string_view version,
@@ -116,8 +118,8 @@ class ModelRegistry {
   StatusOr<RegistryChange> RollBack(std::string_view actor,
                                     std::string_view model,
                                     std::string_view alias) EXCLUDES(mutex_);
-  // Nobody is served by its bytes from now on, whatever else they are called. An alias that names
-  // it names nothing that may answer: there is no fall back.
+  // Nobody is served by its bytes from now on, whatever model and version they are called. An
+  // alias that names it names nothing that may answer: there is no fall back.
   StatusOr<RegistryChange> Revoke(std::string_view actor,
                                   std::string_view model,
                                   std::string_view version) EXCLUDES(mutex_);
@@ -153,6 +155,8 @@ class ModelRegistry {
   static Status ApplyToAlias(const RegistryChange& change, ModelAlias& alias);
   Status CheckNew(std::string_view actor, std::string_view model, std::string_view version) const
       REQUIRES(mutex_);
+  Status CheckNotRevoked(const ModelContents& contents) const REQUIRES(mutex_);
+  void Revoke(const Digest& digest) REQUIRES(mutex_);
   StatusOr<const ModelVersion*> Find(std::string_view model, std::string_view version) const
       REQUIRES(mutex_);
   StatusOr<const ModelAlias*> FindAlias(std::string_view model, std::string_view alias) const
@@ -165,6 +169,7 @@ class ModelRegistry {
   mutable Mutex mutex_;
   std::unique_ptr<ChangeHistory> history_ GUARDED_BY(mutex_);
   std::map<std::string, Model, std::less<>> models_ GUARDED_BY(mutex_);
+  std::set<Digest> revoked_ GUARDED_BY(mutex_);  // bytes
   std::vector<RegistryChange> changes_ GUARDED_BY(mutex_);
 };
 

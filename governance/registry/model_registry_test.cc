@@ -166,6 +166,23 @@ TEST_F(ModelRegistryTest, RevokedBytesAnswerUnderNoName) {
             StatusCode::kPermissionDenied);  // to what was revoked
 }
 
+TEST_F(ModelRegistryTest, RevokedBytesComeBackUnderNoOtherName) {
+  Approved("1");
+  ASSERT_TRUE(registry_->StartWith("/etc/inferd", "twin", "1", ContentsOf("1"), "").ok());
+  EXPECT_EQ(VersionOf("twin"), "1");
+  ASSERT_TRUE(registry_->Revoke("ann", "m", "1").ok());
+  for (int open = 0; open < 2; ++open, registry_ = Open().value()) {
+    EXPECT_EQ(VersionOf("twin"), "PERMISSION_DENIED") << "another model of the same bytes";
+    EXPECT_EQ(registry_->Register("sub", "m", "3", ContentsOf("1"), "").status().code(),
+              StatusCode::kPermissionDenied);
+    EXPECT_EQ(registry_->Register("sub", "new", "1", ContentsOf("1"), "").status().code(),
+              StatusCode::kPermissionDenied);
+    EXPECT_EQ(registry_->StartWith("/etc/inferd", "new", "1", ContentsOf("1"), "").status().code(),
+              StatusCode::kPermissionDenied);
+  }
+  EXPECT_TRUE(registry_->Register("sub", "m", "3", ContentsOf("3"), "").ok());
+}
+
 TEST_F(ModelRegistryTest, TheOwnersFileStartsAModelOnce) {
   ASSERT_TRUE(registry_->StartWith("/etc/inferd", "m", "1", ContentsOf("1"), "").ok());
   EXPECT_EQ(VersionOf("m"), "1");
