@@ -263,6 +263,39 @@ TEST(ModelReading, ReadsAFolderAndHashesWhatItDoesNotUse) {
   EXPECT_NE(WeightsOf(**of_bytes), WeightsOf(**mapped));
 }
 
+// Memory for a second model that lies beside the first would be as much again.
+TEST(ModelReading, KeepsNoWeightsThatTheFolderIsNotMadeOf) {
+  for (const int32_t shards : {1, 2}) {
+    TempFolder folder;
+    ASSERT_TRUE(WriteRandomFolder({.shards = shards}, folder.path()).ok());
+    const auto before = ReadModel(folder.path(), {});
+    ASSERT_TRUE(before.ok()) << before.status();
+    std::ofstream(folder / "consolidated.safetensors") << std::string(3 << 20, 'x');
+    const auto names = [](const ModelReading& reading) {
+      std::vector<std::string> found;
+      for (const ModelBytes& file : reading.files) {
+        found.push_back(file.name);
+      }
+      return found;
+    };
+    auto reading = ReadModel(folder.path(), {});
+    ASSERT_TRUE(reading.ok()) << reading.status();
+    EXPECT_EQ(names(*reading), names(*before));
+    EXPECT_EQ(*HashModelFiles(folder.path(), {}), reading->contents) << "it is hashed all the same";
+    EXPECT_TRUE(ModelFile::FromBytes(folder.path(), std::move(reading->files)).ok());
+    if (shards == 1) {
+      continue;  // no index
+    }
+    // An index that may name anything: a name can be written in more than one way.
+    std::string index = BytesOf(folder / "model.safetensors.index.json");
+    index.insert(1, "\"a\\u0062\":1,");
+    std::ofstream(folder / "model.safetensors.index.json") << index;
+    reading = ReadModel(folder.path(), {});
+    ASSERT_TRUE(reading.ok()) << reading.status();
+    EXPECT_EQ(reading->files.size(), before->files.size() + 1);
+  }
+}
+
 TEST(ModelReading, SaysWhatIsNotThere) {
   EXPECT_EQ(ReadModel("/nonexistent/model.gguf", {}).status().code(), StatusCode::kNotFound);
 }

@@ -13,11 +13,12 @@
 namespace inferd {
 namespace {
 
-constexpr uint64_t kTextBytesMax = uint64_t{64} << 20;
+constexpr uint64_t kTextBytesMax = ModelFolder::kIndexBytesMax;
 constexpr model_internal::JsonLimits kIndexLimits = {
     .bytes_max = size_t{64} << 20, .values_max = 1 << 20, .depth_max = 4};
 constexpr size_t kFilesMax = 1024;
-constexpr const char* kIndexName = "model.safetensors.index.json";
+constexpr const char* kIndexName = ModelFolder::kIndexName;
+constexpr const char* kOnlyWeights = "model.safetensors";  // of a folder without an index
 constexpr std::string_view kWeightsSuffix = ".safetensors";
 constexpr std::array<std::string_view, 5> kTexts = {"config.json",
                                                     "quantize_config.json",
@@ -162,6 +163,18 @@ bool ModelFolder::Wants(std::string_view name) {
           std::find(kTexts.begin(), kTexts.end(), name) != kTexts.end());
 }
 
+bool ModelFolder::Wants(std::string_view name, std::optional<std::string_view> index) {
+  if (!Wants(name) || !name.ends_with(kWeightsSuffix)) {
+    return Wants(name);
+  }
+  if (!index.has_value()) {
+    return name == kOnlyWeights;
+  }
+  // With an escape in it, JSON could spell a name otherwise.
+  return index->find('\\') != std::string_view::npos ||
+         index->find(absl::StrFormat("\"%s\"", name)) != std::string_view::npos;
+}
+
 StatusOr<std::unique_ptr<ModelFolder>> ModelFolder::Make(const Source& source) {
   std::unique_ptr<ModelFolder> folder(new ModelFolder());
   RETURN_IF_ERROR(folder->ReadTexts(source));
@@ -217,7 +230,7 @@ Status ModelFolder::ReadTexts(const Source& source) {
 }
 
 Status ModelFolder::ReadWeights(const Source& source) {
-  std::set<std::string> names = {"model.safetensors"};
+  std::set<std::string> names = {kOnlyWeights};
   ASSIGN_OR_RETURN(const auto index, Take(source, kIndexName));
   if (index.has_value()) {
     RETURN_IF_ERROR(CheckTextSize(kIndexName, index->size()));

@@ -44,6 +44,11 @@ class ModelFolder {
   static StatusOr<std::unique_ptr<ModelFolder>> FromBytes(std::vector<ModelBytes> files);
   // Is a file of this name, with parts joined by '/', one that a folder may be made of?
   static bool Wants(std::string_view name);
+  // The same, where the text of the index is known (nothing: the folder has none), which is only
+  // searched for the name: it may be of anybody, and nobody has approved it yet.
+  static bool Wants(std::string_view name, std::optional<std::string_view> index);
+  static constexpr const char* kIndexName = "model.safetensors.index.json";
+  static constexpr uint64_t kIndexBytesMax = uint64_t{64} << 20;
 
   const Family& family() const { return config_.family; }
   const Gguf& gguf() const { return gguf_; }
