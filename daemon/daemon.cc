@@ -61,6 +61,23 @@ std::string AdminPath(const Config& config) {
                                       : config.admin_address.substr(kScheme.size());
 }
 
+// For whoever reads the log of a start.
+std::string WhatToDo(const UnansweredAlias& alias) {
+  const std::string back = absl::StrFormat("`inferctl model rollback %s#%s` %s",
+                                           alias.model,
+                                           alias.alias,
+                                           alias.on_its_way ? "ends its rollout" : "goes back");
+  return alias.revoked ? back
+                       : absl::StrFormat(
+                             "`inferctl model load %s:%s PATH` serves it now, and {name: %s, "
+                             "version: \"%s\", path: PATH} under models: after every start; %s",
+                             alias.model,
+                             alias.version,
+                             alias.model,
+                             alias.version,
+                             back);
+}
+
 // Of the effective values, so that a leaf tells two configurations apart without showing them.
 Digest ConfigDigest(const Config& config) {
   ConfigResult result;
@@ -373,6 +390,16 @@ Status Daemon::LoadModels(const std::function<void(const std::string&)>& progres
       return Annotate(status, absl::StrFormat("model %s", entry.name));
     }
   }
+  for (const UnansweredAlias& alias : parts_->resolver.Unanswered()) {
+    // Where nothing of the name is served, the model may have been taken out of the file.
+    Log(parts_->models.Versions(alias.model).empty() ? LogLevel::kWarning : LogLevel::kError,
+        "an alias names a version that does not answer: its callers are refused",
+        {{"alias", alias.model + '#' + alias.alias},
+         {"version", alias.version},
+         {"digest", DigestText(alias.digest)},
+         {"why", alias.revoked ? "it was revoked" : "it is not in memory"},
+         {"do", WhatToDo(alias)}});
+  }
   return OkStatus();
 }
 
@@ -440,6 +467,13 @@ void Daemon::UpdateHealth() {
   for (const ModelDirectory::Entry& entry : parts_->models.List()) {
     ready[entry.name] = ready[entry.name] || entry.ready();
     all_ready = all_ready && entry.ready();
+  }
+  for (const UnansweredAlias& alias : parts_->resolver.Unanswered()) {
+    // Another version of the name does not answer for it.
+    if (alias.alias == ModelRegistry::kDefaultAlias && !alias.on_its_way &&
+        ready.contains(alias.model)) {
+      ready[alias.model] = false;
+    }
   }
   for (const auto& [name, is_ready] : ready) {
     parts_->models_with_health.insert(name);

@@ -91,6 +91,7 @@ Status ExplainRequests(Engine& engine,
     out->set_rid(call.rid);
     out->set_tenant(call.tenant.value());
     out->set_model(call.model);
+    out->set_version(call.version);
     for (const ChoiceReport& choice : report.choices) {
       Fill(choice, only == nullptr, out->add_choices());
     }

@@ -1,6 +1,7 @@
 #include "daemon/model_loader.h"
 
 #include <atomic>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -11,6 +12,27 @@
 #include "model/model_file.h"
 
 namespace inferd {
+
+namespace {
+
+// A line of the log every ten seconds: whoever asked for the load hears of its end alone.
+ModelLoader::Progress SlowLog() {
+  static constexpr auto kPeriod = std::chrono::seconds(10);
+  struct Last {
+    std::mutex mutex;
+    TimePoint time = SystemClock().Now();
+  };
+  // Shared with the copies of the function, which the hashing threads call.
+  return [last = std::make_shared<Last>()](const std::string& line) {
+    const std::lock_guard lock(last->mutex);
+    if (const TimePoint now = SystemClock().Now(); now - last->time >= kPeriod) {
+      last->time = now;
+      Log(LogLevel::kInfo, "model loading", {{"progress", line}});
+    }
+  };
+}
+
+}  // namespace
 
 Status ModelLoader::Load(const ModelEntry& entry, const Progress& progress) {
   MutexLock lock(mutex_);
@@ -31,9 +53,8 @@ StatusOr<Digest> ModelLoader::Load(const ModelEntry& entry) {
           StatusCode::kAlreadyExists, "model %s:%s is there already", entry.name, entry.version);
     }
   }
-  ASSIGN_OR_RETURN(
-      const auto model,
-      LoadLocked(entry, RegistryState::Origin::kAdministrator, [](const std::string&) {}));
+  ASSIGN_OR_RETURN(const auto model,
+                   LoadLocked(entry, RegistryState::Origin::kAdministrator, SlowLog()));
   return model->digest;
 }
 

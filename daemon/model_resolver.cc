@@ -160,6 +160,26 @@ StatusOr<ModelDirectory::Entry> ModelResolver::Find(const ModelQuestion& questio
   return entry;
 }
 
+std::vector<UnansweredAlias> ModelResolver::Unanswered() const {
+  std::vector<UnansweredAlias> found;
+  for (const std::string& model : registry_.Models()) {
+    for (const auto& [name, alias] : registry_.Aliases(model)) {
+      const auto look = [&, &alias_name = name](const std::string& version, bool on_its_way) {
+        const auto known = registry_.FindVersion(model, version);
+        const bool revoked = known.ok() && known->stage == ModelVersion::Stage::kRevoked;
+        if (known.ok() && (revoked || !directory_.Find(model, known->digest).ok())) {
+          found.push_back({model, alias_name, version, known->digest, on_its_way, revoked});
+        }
+      };
+      look(alias.version, false);
+      if (alias.rollout && alias.rollout->percent > 0) {
+        look(alias.rollout->version, true);
+      }
+    }
+  }
+  return found;
+}
+
 std::vector<ModelDirectory::Entry> ModelResolver::List(const TenantId& tenant) const {
   std::vector<ModelDirectory::Entry> entries = directory_.List();
   const TenantModels rules = rules_of_(tenant);

@@ -31,6 +31,14 @@ struct ModelQuestion {
   std::string_view session{};  // the caller's name for a conversation; "": none
 };
 
+// An alias that names a version of which nobody is served: its callers are refused.
+struct UnansweredAlias {
+  std::string model, alias, version;
+  Digest digest;         // of the version
+  bool on_its_way;       // the alias's rollout, which has sessions; else what the alias names
+  bool revoked = false;  // else it is not in memory, or not yet
+};
+
 // Thread-safe; does not block. What it is given outlives it.
 class ModelResolver {
  public:
@@ -50,6 +58,8 @@ class ModelResolver {
   StatusOr<std::shared_ptr<const ResidentModel>> Resolve(const ModelQuestion& question) const;
   // The same, but a model that is still loading is an answer.
   StatusOr<ModelDirectory::Entry> Find(const ModelQuestion& question) const;
+  // By model, then alias. Empty where all is well; somewhat stale at once.
+  std::vector<UnansweredAlias> Unanswered() const;
   // What of the directory the tenant may use.
   std::vector<ModelDirectory::Entry> List(const TenantId& tenant) const;
 

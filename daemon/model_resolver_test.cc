@@ -69,6 +69,38 @@ class ModelResolverTest : public ::testing::Test {
   std::optional<ModelResolver> resolver_;
 };
 
+TEST_F(ModelResolverTest, SaysWhichAliasesNobodyAnswers) {
+  const auto unanswered = [this] {
+    std::string text;
+    for (const UnansweredAlias& alias : resolver_->Unanswered()) {
+      text += absl::StrFormat("%s#%s:%s%s%s ",
+                              alias.model,
+                              alias.alias,
+                              alias.version,
+                              alias.on_its_way ? " on its way" : "",
+                              alias.revoked ? " revoked" : "");
+    }
+    return text;
+  };
+  EXPECT_EQ(unanswered(), "m#default:1 ");
+  directory_.Announce("m", "1");
+  EXPECT_EQ(unanswered(), "m#default:1 ") << "still loading";
+  Load("1", "one");
+  EXPECT_EQ(unanswered(), "");
+  Register("2", "two");
+  EXPECT_EQ(unanswered(), "") << "named by nothing";
+  Rollout("default", "2", 5);
+  EXPECT_EQ(unanswered(), "m#default:2 on its way ");
+  Load("2", "two");
+  EXPECT_EQ(unanswered(), "");
+  ASSERT_TRUE(registry_->SetPercent("ann", "m", "default", 100).ok());
+  ASSERT_TRUE(directory_.Remove("m", "2"));
+  EXPECT_EQ(unanswered(), "m#default:2 ") << "version 1 does not answer for it";
+  Load("2", "two");
+  ASSERT_TRUE(registry_->Revoke("ann", "m", "2").ok());
+  EXPECT_EQ(unanswered(), "m#default:2 revoked ") << "even while it is in memory";
+}
+
 TEST_F(ModelResolverTest, EachRefusalHasItsReason) {
   EXPECT_EQ(Ask("m"), "MODEL_NOT_FOUND") << "nothing of that name was announced";
   directory_.Announce("m", "1");

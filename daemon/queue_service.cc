@@ -36,21 +36,25 @@ class Service final : public v1::QueueService::Service {
   }
 
  private:
+  // Of the models in memory, by their slots: name and version.
+  using Names = std::unordered_map<uint32_t, std::pair<std::string, std::string>>;
+
   Status Load(v1::GetLoadResponse* response) const {
     const EngineReport report = parts_.engine.Report();
     FillDuration(parts_.clock.Now().time_since_epoch(), response->mutable_sampled_at());
-    std::unordered_map<uint32_t, std::string> names;
+    Names names;
     for (const ModelDirectory::Entry& entry : parts_.models.List()) {
       v1::ModelLoad* model = response->add_models();
       for (const MemoryUse& use : report.memory) {
-        if (use.model == entry.name) {
+        if (use.model == entry.name + ':' + entry.version) {
           model->set_weight_slabs(use.weight_slabs);
           model->set_kv_slabs(use.kv_slabs);
         }
       }
       model->set_model(entry.name);
+      model->set_version(entry.version);
       if (entry.ready()) {
-        names.emplace(entry.model->slot.value(), entry.name);
+        names.emplace(entry.model->slot.value(), std::pair(entry.name, entry.version));
         model->set_digest(DigestText(entry.model->digest));
         model->set_weight_bytes(entry.model->weight_bytes);
         model->set_kv_tokens_max(entry.model->kv_tokens_max);
@@ -69,9 +73,7 @@ class Service final : public v1::QueueService::Service {
     return OkStatus();
   }
 
-  static void FillTenant(const TenantStanding& standing,
-                         const std::unordered_map<uint32_t, std::string>& names,
-                         v1::TenantLoad* out) {
+  static void FillTenant(const TenantStanding& standing, const Names& names, v1::TenantLoad* out) {
     out->set_tenant(standing.tenant.value());
     out->set_weight(standing.weight);
     out->set_service_units(standing.service_units);
@@ -81,7 +83,10 @@ class Service final : public v1::QueueService::Service {
     for (const TenantLoad& load : standing.loads) {
       v1::TenantModelLoad* of_model = out->add_loads();
       const auto name = names.find(load.model.value());
-      of_model->set_model(name == names.end() ? "" : name->second);
+      if (name != names.end()) {
+        of_model->set_model(name->second.first);
+        of_model->set_version(name->second.second);
+      }
       of_model->set_running(load.running);
       of_model->set_waiting(load.waiting);
       of_model->set_paused(load.paused);

@@ -48,7 +48,9 @@ LeafDraft ModelLeaf(LeafType type,
   return draft;
 }
 
-LeafDraft DraftOf(const RegistryChange& change) {
+}  // namespace
+
+LeafDraft LeafOfChange(const RegistryChange& change) {
   LeafDraft draft = ModelLeaf(LeafOf(change.step), change.model, change.version, change.digest);
   draft.actor = PersonFacts(change.actor);
   const std::array<std::pair<const char*, const std::string*>, 6> texts = {
@@ -72,8 +74,6 @@ LeafDraft DraftOf(const RegistryChange& change) {
   }
   return draft;
 }
-
-}  // namespace
 
 StatusOr<std::unique_ptr<RegistryState>> RegistryState::Open(const Config& config,
                                                              AuditState* audit,
@@ -104,7 +104,8 @@ Status RegistryState::ReadTrust(const Config& config) {
 }
 
 Status RegistryState::Record(const RegistryChange& change) {
-  return audit_ == nullptr ? OkStatus() : audit_->log().AppendAndWait(DraftOf(change)).status();
+  return audit_ == nullptr ? OkStatus()
+                           : audit_->log().AppendAndWait(LeafOfChange(change)).status();
 }
 
 StatusOr<std::optional<ModelSerialization>> RegistryState::SignedBy(const std::string& signature) {
@@ -166,6 +167,13 @@ Status RegistryState::CheckLoad(const ModelEntry& entry,
                   entry.version,
                   DigestText(known->digest),
                   known->digest == contents.root ? " with other names or sizes" : "");
+  }
+  if (signatures_required_ && known->signer.empty()) {
+    return ErrorF(StatusCode::kFailedPrecondition,
+                  "%s:%s is not signed, and registry.signatures is required; sign the files and "
+                  "add them as another version",
+                  entry.name,
+                  entry.version);
   }
   return registry_
       ->Resolve(

@@ -17,6 +17,9 @@
 
 namespace inferd {
 
+// The leaf of a step. Its bytes are kept for good: golden ones in registry_state_test.cc.
+LeafDraft LeafOfChange(const RegistryChange& change);
+
 // Thread-safe. The registry lies in <state_directory>/registry.
 class RegistryState {
  public:

@@ -91,11 +91,12 @@ std::vector<StreamRegistry::Submitted> StreamRegistry::ListSubmitted(std::string
         continue;
       }
       if (id.empty() || call->scope.request_id() == id || call->scope.rid() == id) {
-        // The ids are set before the call is submitted, under this lock, and stay.
+        // The ids and the model are set before the call is submitted, under this lock, and stay.
         found.push_back({call->scope.request_id(),
                          call->scope.rid(),
                          call->scope.caller().tenant,
                          call->scope.model(),
+                         call->facts.model == nullptr ? "" : call->facts.model->version,
                          handle});
       }
     }

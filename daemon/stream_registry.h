@@ -40,6 +40,7 @@ class StreamRegistry {
     std::string rid;
     TenantId tenant;
     std::string model;
+    std::string version;
     StreamHandle handle = 0;
   };
   // All, or those whose request id or rid is `id`; at most `limit`, oldest first. `only`: of this

@@ -74,13 +74,15 @@ class Engine::Impl {
                                                 .reserved_blocks = reserved_blocks},
                                                file));
     SlabBudget::Need need = engine_internal::MemoryNeed(device_, loaded, file);
-    RETURN_IF_ERROR(TakeMemory(slot, name, need));
+    // Two versions of a name are told apart where memory lacks, too.
+    const std::string label = version.empty() ? name : name + ':' + version;
+    RETURN_IF_ERROR(TakeMemory(slot, label, need));
     inbox_.Park();
     const auto let_run = [this] { inbox_.LetRun(); };
     Status status = engine_internal::Pack(device_, options_, file, let_run, loaded);
     if (status.ok()) {
       need.weight_bytes = loaded.resident->weight_bytes;
-      status = TakeMemory(slot, name, need);
+      status = TakeMemory(slot, label, need);
     }
     std::shared_ptr<const ResidentModel> resident = loaded.resident;
     if (status.ok()) {

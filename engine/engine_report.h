@@ -58,7 +58,7 @@ struct TenantStanding {
 // What a model holds of the device's memory, which is given out in slabs of kSlabBytes.
 inline constexpr int64_t kSlabBytes = int64_t{2} << 20;
 struct MemoryUse {
-  std::string model;
+  std::string model;  // "name:version", or the name of one that has no version
   int64_t weight_slabs = 0;
   int64_t kv_slabs = 0;
   friend bool operator==(const MemoryUse&, const MemoryUse&) = default;
