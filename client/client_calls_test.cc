@@ -77,6 +77,8 @@ void FillStarted(const std::string& request_id, v1::Started& started) {
   started.set_request_id(request_id.empty() ? "r-made" : request_id);
   started.mutable_model()->set_name("tiny");
   started.mutable_model()->set_digest(kDigest);
+  started.mutable_model()->set_version("1");
+  started.set_system_fingerprint("fp_0011223344556677");
   started.set_seed(18446744073709551615u);
   started.set_prompt_tokens(4);
   started.set_cached_tokens(1);
@@ -218,6 +220,7 @@ class ScriptedModels final : public v1::ModelService::Service {
   static void Fill(const std::string& name, v1::Model& model) {
     model.mutable_ref()->set_name(name);
     model.mutable_ref()->set_digest(kDigest);
+    model.mutable_ref()->set_version("1");
     model.set_state(v1::MODEL_STATE_READY);
     model.set_display_name("A tiny\nmodel");
     model.set_architecture("llama");
@@ -435,9 +438,9 @@ TEST_F(ClientCalls, ModelListAndGet) {
   models_.count = 2;
   EXPECT_EQ(Run({"model", "list"}), ExitCode::kOk);
   EXPECT_EQ(out(),
-            "NAME   STATE  FAMILY  FORMAT  CONTEXT     SIZE  DIGEST\n"
-            "tiny   ready  llama   Q4_1       8192  98.4 MB  sha256:001122334455\n"
-            "other  ready  llama   Q4_1       8192  98.4 MB  sha256:001122334455\n");
+            "NAME   VERSION  STATE  FAMILY  FORMAT  CONTEXT     SIZE  DIGEST\n"
+            "tiny   1        ready  llama   Q4_1       8192  98.4 MB  sha256:001122334455\n"
+            "other  1        ready  llama   Q4_1       8192  98.4 MB  sha256:001122334455\n");
   EXPECT_EQ(Run({"model", "list", "--no-headers"}), ExitCode::kOk);
   EXPECT_THAT(out(), Not(HasSubstr("NAME")));
   EXPECT_EQ(Run({"model", "list", "-o", "json"}), ExitCode::kOk);
@@ -451,7 +454,7 @@ TEST_F(ClientCalls, ModelListAndGet) {
 TEST_F(ClientCalls, TheModelMustBeNamedUnlessThereIsOne) {
   models_.count = 2;
   EXPECT_EQ(Run({"generate", "x"}), ExitCode::kUsage);
-  EXPECT_THAT(err(), HasSubstr("tiny, other"));
+  EXPECT_THAT(err(), HasSubstr("other, tiny"));
   models_.count = 0;
   EXPECT_EQ(Run({"generate", "x"}), ExitCode::kNotFound);
 }

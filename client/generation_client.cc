@@ -133,8 +133,10 @@ Request MakeRequest(const GenerationCall& call) {
 GenerationStarted FromProto(const v1::Started& started) {
   return {.request_id = started.request_id(),
           .model = started.model().name(),
+          .version = started.model().version(),
           .digest = started.model().digest(),
           .numerics_id = started.numerics_id(),
+          .fingerprint = started.system_fingerprint(),
           .seed = started.seed(),
           .prompt_tokens = started.prompt_tokens(),
           .cached_tokens = started.cached_tokens()};
@@ -227,6 +229,7 @@ class Gatherer {
 
 ServedModel FromProto(const v1::Model& model) {
   return {.name = model.ref().name(),
+          .version = model.ref().version(),
           .digest = model.ref().digest(),
           .state = model.state() == v1::MODEL_STATE_READY ? "ready" : "loading",
           .display_name = model.display_name(),

@@ -57,8 +57,10 @@ struct GenerationCall {
 struct GenerationStarted {
   std::string request_id;
   std::string model;
+  std::string version;
   std::string digest;
   std::string numerics_id;
+  std::string fingerprint;  // of digest, template, tokenizer and numerics_id together
   uint64_t seed = 0;
   int32_t prompt_tokens = 0;
   int32_t cached_tokens = 0;
@@ -98,7 +100,7 @@ struct GenerationObserver {
 };
 
 struct ServedModel {
-  std::string name, digest, state;  // state: "ready" or "loading"
+  std::string name, version, digest, state;  // state: "ready" or "loading"
   std::string display_name, architecture, quantization, device, template_digest, numerics_id;
   int64_t context_tokens_max = 0;
   int64_t vocab_size = 0;

@@ -17,6 +17,7 @@ std::string Dump(const Json& json) {
 
 Json JsonOf(const ServedModel& model) {
   return {{"name", model.name},
+          {"version", model.version},
           {"digest", model.digest},
           {"state", model.state},
           {"display_name", model.display_name},
@@ -84,8 +85,10 @@ std::string ToJson(const GenerationResult& result) {
   }
   return Dump({{"request_id", result.started.request_id},
                {"model", result.started.model},
+               {"version", result.started.version},
                {"digest", result.started.digest},
                {"numerics_id", result.started.numerics_id},
+               {"system_fingerprint", result.started.fingerprint},
                {"seed", result.started.seed},
                {"prompt_tokens", result.started.prompt_tokens},
                {"cached_tokens", result.started.cached_tokens},

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <set>
 
+#include "absl/strings/str_join.h"
 #include "client/commands.h"
 #include "client/table.h"
 
@@ -32,7 +34,11 @@ StatusOr<std::vector<ServiceHealth>> AskHealth(GenerationClient& client, Duratio
   ASSIGN_OR_RETURN(const std::string process, client.Health("", timeout));
   services.push_back({"inferd", process});
   ASSIGN_OR_RETURN(const auto models, client.ListModels(timeout));
+  std::set<std::string> names;
   for (const ServedModel& model : models) {
+    if (!names.insert(model.name).second) {
+      continue;  // another version
+    }
     const StatusOr<std::string> state = client.Health("model:" + model.name, timeout);
     if (!state.ok() && state.status().code() != StatusCode::kNotFound) {
       return state.status();
@@ -60,14 +66,16 @@ StatusOr<std::string> ChooseModel(GenerationClient& client,
   if (models.empty()) {
     return ErrorF(StatusCode::kNotFound, "the daemon serves no model");
   }
-  if (models.size() > 1) {
-    std::string names;
-    for (const ServedModel& model : models) {
-      names += (names.empty() ? "" : ", ") + model.name;
-    }
-    return ErrorF(StatusCode::kInvalidArgument, "say which model with --model: %s", names);
+  std::set<std::string> names;  // a name alone stands for one of its versions
+  for (const ServedModel& model : models) {
+    names.insert(model.name);
   }
-  return models.front().name;
+  if (names.size() > 1) {
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "say which model with --model: %s",
+                  absl::StrJoin(names, ", "));
+  }
+  return *names.begin();
 }
 
 ExitCode RunModelList(const CommonOptions& common, Terminal& terminal) {
@@ -81,6 +89,7 @@ ExitCode RunModelList(const CommonOptions& common, Terminal& terminal) {
     return ExitCode::kOk;
   }
   Table table({{"NAME"},
+               {"VERSION"},
                {"STATE"},
                {"FAMILY"},
                {"FORMAT"},
@@ -89,6 +98,7 @@ ExitCode RunModelList(const CommonOptions& common, Terminal& terminal) {
                {"DIGEST"}});
   for (const ServedModel& model : *models) {
     table.AddRow({model.name,
+                  model.version,
                   model.state,
                   model.architecture,
                   model.quantization,
@@ -119,6 +129,7 @@ ExitCode RunModelGet(const CommonOptions& common,
     return FormatBytes(static_cast<uint64_t>(std::max<int64_t>(count, 0)));
   };
   table.AddRow({"name", model.name});
+  table.AddRow({"version", model.version});
   table.AddRow({"digest", model.digest});
   table.AddRow({"state", model.state});
   table.AddRow({"display name", OneLine(model.display_name, 100)});

@@ -40,7 +40,7 @@ CLI::App* Verb(CLI::App& model,
 StatusOr<ModelContents> Hash(const ModelTrustCommand& command,
                              ModelHashOptions options,
                              Terminal& terminal) {
-  Progress progress(terminal);
+  Progress progress(terminal, Progress::Unit::kBytes);
   std::mutex mutex;
   options.threads = command.threads;
   options.progress = [&](uint64_t done, uint64_t total) {

@@ -29,6 +29,7 @@ TenantUse FromWire(const v1::TenantLoad& in) {
                 .models = {}};
   for (const v1::TenantModelLoad& load : in.loads()) {
     out.models.push_back({.model = load.model(),
+                          .version = load.version(),
                           .running = load.running(),
                           .waiting = load.waiting(),
                           .paused = load.paused(),
@@ -46,6 +47,7 @@ WaitingChoice FromWire(const v1::QueuedRequest& request, const v1::QueuedChoice&
   out.rid = request.rid();
   out.tenant = request.tenant();
   out.model = request.model();
+  out.version = request.version();
   out.choice = in.choice();
   out.reason = ReasonText(in.reason());
   out.age = FromWire(in.age());
@@ -103,7 +105,7 @@ StatusOr<DaemonLoad> QueueClient::GetLoad() {
                   .memory = {},
                   .memory_slabs_max = response.memory_slabs_max()};
   for (const v1::ModelLoad& model : response.models()) {
-    load.memory.push_back({model.model(), model.weight_slabs(), model.kv_slabs()});
+    load.memory.push_back({model.model(), model.version(), model.weight_slabs(), model.kv_slabs()});
   }
   for (const v1::TenantLoad& tenant : response.tenants()) {
     load.tenants.push_back(FromWire(tenant));

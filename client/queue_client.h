@@ -15,6 +15,7 @@ namespace inferd {
 // A tenant's use of one model; counters run from the daemon's start.
 struct TenantModelUse {
   std::string model;
+  std::string version = {};
   int64_t running = 0;
   int64_t waiting = 0;
   int64_t paused = 0;
@@ -37,6 +38,7 @@ struct TenantUse {
 // Slabs of 2 MiB.
 struct ModelMemory {
   std::string model;
+  std::string version;
   int64_t weight_slabs = 0;
   int64_t kv_slabs = 0;
 };
@@ -56,7 +58,7 @@ struct DaemonLoad {
 
 // One choice of a request in flight. Fields as in queue.proto.
 struct WaitingChoice {
-  std::string request_id, rid, tenant, model;
+  std::string request_id, rid, tenant, model, version;
   int32_t choice = 0;
   std::string reason;  // "others_turn"
   Duration age{};

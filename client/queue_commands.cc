@@ -52,12 +52,18 @@ bool Sleep(double seconds, const std::stop_token& stop) {
   return !stop.stop_requested();
 }
 
+// "llama:2"; of a daemon that tells no versions, "llama".
+std::string ModelText(const std::string& model, const std::string& version) {
+  return version.empty() ? model : model + ':' + version;
+}
+
 const TenantModelUse* FindUse(const DaemonLoad& load,
                               const std::string& tenant,
-                              const std::string& model) {
+                              const TenantModelUse& wanted) {
   for (const TenantUse& use : load.tenants) {
     for (const TenantModelUse& of_model : use.models) {
-      if (use.tenant == tenant && of_model.model == model) {
+      if (use.tenant == tenant && of_model.model == wanted.model &&
+          of_model.version == wanted.version) {
         return &of_model;
       }
     }
@@ -188,19 +194,22 @@ void AddQueueCommands(CLI::App& app, QueueCommand& command) {
 
 void AddModelAdminCommands(CLI::App& model, QueueCommand& command) {
   CLI::App* load = model.add_subcommand("load",
-                                        "Loads a model file into the running daemon.\n\nExamples:\n"
-                                        "  inferctl model load tiny /models/tiny.gguf\n");
-  load->add_option("name", command.model, "the name that requests will use")->required();
-  load->add_option("path", command.path, "the GGUF file on the daemon's host")->required();
+                                        "Loads an approved version into the running daemon, beside "
+                                        "the others.\n\nExamples:\n"
+                                        "  inferctl model load llama:2 /models/llama-2\n");
+  load->add_option("name", command.model, "MODEL:VERSION")->required();
+  load->add_option("path", command.path, "the GGUF file or the folder, on the daemon's host")
+      ->required();
   load->add_option("--context", command.context_tokens_max, "positions to serve; 0: as declared")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   AddAdmin(load, command, "load");
   CLI::App* unload =
       model.add_subcommand("unload",
-                           "Takes a model away once its requests are done.\n\nExamples:\n"
-                           "  inferctl model unload tiny --drain 30\n");
-  unload->add_option("name", command.model, "the model")->required();
+                           "Takes a version away once its requests are done.\n\nExamples:\n"
+                           "  inferctl model unload llama:1 --drain 30\n");
+  unload->add_option("name", command.model, "MODEL:VERSION; MODEL if no other version is in memory")
+      ->required();
   unload->add_option("--drain", command.drain_s, "seconds that its requests get")
       ->check(CLI::Range(0.0, 86'400.0))
       ->capture_default_str();
@@ -221,7 +230,7 @@ std::vector<TopRow> TopRows(const DaemonLoad& before, const DaemonLoad& after) {
   for (const TenantUse& use : after.tenants) {
     const uint64_t units = use.service_units - units_before[use.tenant];
     for (const TenantModelUse& model : use.models) {
-      const TenantModelUse* was = FindUse(before, use.tenant, model.model);
+      const TenantModelUse* was = FindUse(before, use.tenant, model);
       const uint64_t prompt = model.prompt_tokens - (was == nullptr ? 0 : was->prompt_tokens);
       const uint64_t output = model.output_tokens - (was == nullptr ? 0 : was->output_tokens);
       if (prompt + output == 0 && model.running + model.waiting == 0) {
@@ -229,6 +238,7 @@ std::vector<TopRow> TopRows(const DaemonLoad& before, const DaemonLoad& after) {
       }
       rows.push_back({.tenant = use.tenant,
                       .model = model.model,
+                      .version = model.version,
                       .weight = use.weight,
                       .share = all_units == 0
                                    ? 0.0
@@ -259,7 +269,7 @@ void PrintTop(const std::vector<TopRow>& rows,
                          load.preemptions);
   for (const ModelMemory& use : load.memory) {
     out << absl::StrFormat("model %s: weights %s, kv %s\n",
-                           use.model,
+                           ModelText(use.model, use.version),
                            SlabText(use.weight_slabs),
                            SlabText(use.kv_slabs));
   }
@@ -278,7 +288,7 @@ void PrintTop(const std::vector<TopRow>& rows,
                {"STANDING"}});
   for (const TopRow& row : rows) {
     table.AddRow({OneLine(row.tenant, 40),
-                  row.model,
+                  ModelText(row.model, row.version),
                   std::to_string(row.weight),
                   absl::StrFormat("%.0f%%", 100 * row.share),
                   std::to_string(row.running),
@@ -296,6 +306,7 @@ std::string TopJson(const std::vector<TopRow>& rows, const DaemonLoad& load) {
   for (const TopRow& row : rows) {
     tenants.push_back({{"tenant", row.tenant},
                        {"model", row.model},
+                       {"version", row.version},
                        {"weight", row.weight},
                        {"share", row.share},
                        {"running", row.running},
@@ -309,6 +320,7 @@ std::string TopJson(const std::vector<TopRow>& rows, const DaemonLoad& load) {
   Json models = Json::array();
   for (const ModelMemory& use : load.memory) {
     models.push_back({{"model", use.model},
+                      {"version", use.version},
                       {"weight_bytes", use.weight_slabs * kSlabBytes},
                       {"kv_bytes", use.kv_slabs * kSlabBytes}});
   }
@@ -328,7 +340,7 @@ std::string ExplainText(const WaitingChoice& choice) {
                                      OneLine(choice.request_id, 100),
                                      choice.choice,
                                      OneLine(choice.tenant, 40),
-                                     choice.model,
+                                     ModelText(choice.model, choice.version),
                                      Seconds(choice.age),
                                      ReasonSentence(choice));
   if (choice.reason == "running") {
@@ -367,6 +379,7 @@ std::string ExplainJson(const std::vector<WaitingChoice>& choices) {
          {"rid", choice.rid},
          {"tenant", choice.tenant},
          {"model", choice.model},
+         {"version", choice.version},
          {"choice", choice.choice},
          {"reason", choice.reason},
          {"age_s", Seconds(choice.age)},

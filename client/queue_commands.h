@@ -39,6 +39,7 @@ void AddModelAdminCommands(CLI::App& model, QueueCommand& command);
 struct TopRow {
   std::string tenant;
   std::string model;
+  std::string version = {};
   int64_t weight = 1;
   double share = 0;  // of all service between the samples; of the tenant, over its models
   int64_t running = 0;

@@ -50,6 +50,30 @@ TEST(Top, SharesAndRatesAreOfTheIntervalAlone) {
   EXPECT_EQ(json.at("tenants")[0].at("waiting"), 2);
 }
 
+TEST(Top, VersionsOfAModelAreRowsOfTheirOwn) {
+  const auto load = [](int seconds, uint64_t first_tokens, uint64_t second_tokens) {
+    DaemonLoad of_both;
+    of_both.sampled_at = std::chrono::seconds(seconds);
+    of_both.tenants = {
+        {.tenant = "a",
+         .models = {{.model = "m", .version = "1", .output_tokens = first_tokens},
+                    {.model = "m", .version = "2", .running = 1, .output_tokens = second_tokens}}}};
+    of_both.memory = {{"m", "1", 3, 1}, {"m", "2", 2, 1}};
+    return of_both;
+  };
+  const std::vector<TopRow> rows = TopRows(load(10, 100, 40), load(12, 300, 50));
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_DOUBLE_EQ(rows[0].output_tokens_per_s, 100);
+  EXPECT_DOUBLE_EQ(rows[1].output_tokens_per_s, 5);
+  std::ostringstream out;
+  PrintTop(rows, load(12, 300, 50), true, out);
+  EXPECT_THAT(out.str(), HasSubstr("model m:1: weights 6"));
+  EXPECT_THAT(out.str(), HasSubstr("model m:2: weights 4"));
+  const auto json = nlohmann::json::parse(TopJson(rows, load(12, 300, 50)));
+  EXPECT_EQ(json.at("tenants")[1].at("version"), "2");
+  EXPECT_EQ(json.at("models")[1].at("version"), "2");
+}
+
 TEST(Explain, SaysWhoIsAheadAndWhatItNeeds) {
   WaitingChoice choice;
   choice.request_id = "r\x1b[2J-1";

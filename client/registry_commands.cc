@@ -29,6 +29,9 @@ std::string Sentence(const v1::RegistryChange& change) {
                            change.digest(),
                            change.signer().empty() ? "" : ", signed by " + change.signer());
   }
+  if (change.step() == "approved") {  // of two that it needs
+    return absl::StrFormat("%s has the approval of %s", version, OneLine(change.actor(), 80));
+  }
   if (change.step() == "rollout_proposed") {
     return absl::StrFormat("%s is proposed for %s", version, alias);
   }
@@ -66,8 +69,12 @@ class Runner {
         PrintVersions(response);
       });
     }
-    const auto reference = ParseModelReference(command_.model);
+    auto reference = ParseModelReference(command_.model);
     const Kind wanted = WantedKind();
+    if (reference.ok() && wanted == Kind::kAlias && reference->kind == Kind::kName) {
+      reference->kind = Kind::kAlias;
+      reference->label = ModelRegistry::kDefaultAlias;
+    }
     if (!reference.ok() || reference->kind != wanted) {
       PrintError(terminal_,
                  absl::StrFormat("%s: is not MODEL%s",
@@ -156,7 +163,7 @@ class Runner {
     request.set_version(reference.label);
     request.set_path(command_.path);
     request.set_signature_path(command_.signature);
-    Progress progress(terminal_);
+    Progress progress(terminal_, Progress::Unit::kBytes);
     const auto reader = stub_->AddModel(&context_, request);
     v1::AddModelResponse message;
     while (reader->Read(&message)) {
@@ -238,16 +245,34 @@ class Runner {
     table.Print(terminal_.out, common_.headers);
     for (const v1::RegisteredAlias& alias : response.aliases()) {
       terminal_.out << alias.model() << '#' << alias.alias() << " is "
-                    << (alias.version().empty() ? "nothing yet" : alias.version());
+                    << (alias.version().empty() ? "nothing yet" : alias.version())
+                    << Unanswered(response, alias.model(), alias.version());
       if (!alias.rollout_version().empty()) {
         terminal_.out << absl::StrFormat(", %s on its way (%s)",
                                          alias.rollout_version(),
                                          alias.rollout_approved_by().empty()
                                              ? "not approved"
-                                             : std::to_string(alias.rollout_percent()) + " %");
+                                             : std::to_string(alias.rollout_percent()) + " %")
+                      << (alias.rollout_percent() == 0
+                              ? ""
+                              : Unanswered(response, alias.model(), alias.rollout_version()));
       }
       terminal_.out << '\n';
     }
+  }
+
+  // Why callers of what an alias names are refused; "" if they are not.
+  static const char* Unanswered(const v1::ListVersionsResponse& response,
+                                const std::string& model,
+                                const std::string& name) {
+    for (const v1::RegisteredVersion& version : response.versions()) {
+      if (version.model() == model && version.version() == name) {
+        return version.stage() == "revoked" ? ", which was revoked: its callers are refused"
+               : version.resident()         ? ""
+                                            : ", which is not in memory: its callers are refused";
+      }
+    }
+    return "";
   }
 
   void PrintHistory(const v1::GetHistoryResponse& response) {
