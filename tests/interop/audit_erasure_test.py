@@ -46,14 +46,6 @@ def files_with(text, folder):
             if path.is_file() and text in path.read_bytes()]
 
 
-def restart(daemon):
-    daemon.stop()
-    with open(daemon.log_path, "a", encoding="utf-8") as log:
-        daemon.process = subprocess.Popen(
-            [daemon.inferd_path, "--config", str(daemon.config_path)], stderr=log)
-    daemon.wait_ready()
-
-
 def run(daemon, unit):
     first = admin_of(daemon)
     let_other_uid_in(daemon)
@@ -82,7 +74,7 @@ def run(daemon, unit):
     second("erase", "approve", erasure["id"])
     refused = first("payload", "open", asked["id"], code=1)
     check("erased" in refused.stderr, f"why it cannot be opened: {refused.stderr}")
-    restart(daemon)
+    daemon.restart()
     first("payload", "open", asked["id"], code=1)
 
     found = files_with(CANARY.encode(), daemon.state)

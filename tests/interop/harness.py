@@ -125,8 +125,13 @@ class Daemon:
         subprocess.run([args.inferctl, "keys", "init", "--directory", str(folder / "state/keys")],
                        check=True, capture_output=True)
         self.log_path = folder / "inferd.log"
-        with open(self.log_path, "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen([args.inferd, "--config", str(config)], stderr=log)
+        self.start()
+
+    def start(self):
+        """Its log goes on where it was."""
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen([self.inferd_path, "--config", str(self.config_path)],
+                                            stderr=log)
 
     def inferctl(self, *arguments, text="", timeout=120):
         return subprocess.run([self.inferctl_path, *arguments, "--endpoint", self.endpoint],
@@ -134,14 +139,25 @@ class Daemon:
                               timeout=timeout)
 
     def wait_ready(self):
+        self.wait(lambda: self.inferctl("status", "--timeout", "2s").returncode == 0)
+
+    def wait(self, is_ready):
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
             check(self.process.poll() is None,
                   f"inferd ended with {self.process.returncode} before it was ready")
-            if self.inferctl("status", "--timeout", "2s").returncode == 0:
+            if is_ready():
                 return
             time.sleep(0.1)
         raise TestFailure(f"inferd was not ready after {START_SECONDS_MAX} s")
+
+    def restart(self):
+        """Until it has loaded what it is to load, whether that answers or not."""
+        ready = '"message":"ready"'
+        times = self.log().count(ready)
+        self.stop()
+        self.start()
+        self.wait(lambda: self.log().count(ready) > times)
 
     def stop(self):
         """SIGTERM; the exit status must be 0."""
