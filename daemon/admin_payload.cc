@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "base/little_endian.h"
 #include "governance/audit/canonical_json.h"
 #include "governance/vault_text.h"
 #include "inferd/v1/audit.pb.h"
@@ -12,10 +13,7 @@ namespace {
 // The output of each choice after its size as 4 bytes, little-endian (audit_join.h).
 Status SplitChoices(std::string_view output, v1::OpenPayloadResponse& response) {
   while (!output.empty()) {
-    size_t size = 0;
-    for (size_t i = 0; i < 4 && output.size() >= 4; ++i) {
-      size |= size_t{static_cast<unsigned char>(output[i])} << (8 * i);
-    }
+    const size_t size = output.size() < 4 ? 0 : ReadLittleEndian<uint32_t>(output);
     if (output.size() < 4 || size > output.size() - 4) {
       return ErrorF(StatusCode::kDataLoss, "the answer that was kept ends too early");
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/little_endian.h"
 #include "base/log.h"
 #include "daemon/error_map.h"
 #include "daemon/messages.h"
@@ -27,12 +28,6 @@ Status StatusOfEnd(const GenerationEvent& end) {
                  : FromRoom(Status(StatusCode::kInternal, ""));
   }
   return MakeError(Reason::kEngineError, "the engine failed");
-}
-
-void AppendU32(uint32_t value, std::string& out) {
-  for (int shift = 0; shift < 32; shift += 8) {
-    out.push_back(static_cast<char>(value >> shift & 0xff));
-  }
 }
 
 // When the choice's pending output is to be sent: at once, at a later time, or (max) when more
@@ -61,7 +56,7 @@ void KeepContent(const CallFacts& facts, const GenerationEvent& event, std::stri
     return;
   }
   for (const TokenId id : event.tokens) {
-    AppendU32(static_cast<uint32_t>(id), content);
+    AppendLittleEndian(static_cast<uint32_t>(id), content);
   }
 }
 
@@ -98,7 +93,7 @@ CallOutcome OutcomeOf(const GenerationCall& call, TimePoint now) {
   std::set<std::string_view> finishes;
   for (const ChoiceState& choice : call.choices) {
     if (call.record.level != AuditLevel::kNone) {
-      AppendU32(static_cast<uint32_t>(choice.content.size()), outcome.content);
+      AppendLittleEndian(static_cast<uint32_t>(choice.content.size()), outcome.content);
       outcome.content += choice.content;
       AnsweredChoice& answered = outcome.choices.emplace_back();
       answered.tokens = choice.tokens;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/little_endian.h"
 #include "base/sha256.h"
 #include "governance/vault.h"
 
@@ -19,23 +20,8 @@ constexpr size_t kSealedKeyBytes = kAeadOverheadBytes + SecretKey::kBytes + size
 constexpr size_t kBodyBytesMin = 2 + kKeyIdBytes + 3 * 2 + kSealedKeyBytes + kAeadOverheadBytes;
 constexpr size_t kBodyBytesMax = kBodyBytesMin + 3 * kVaultNameBytesMax + kVaultPayloadBytesMax;
 
-void PutU32(std::string& out, uint32_t value) {
-  for (int shift = 0; shift < 32; shift += 8) {
-    out.push_back(static_cast<char>(value >> shift & 0xff));
-  }
-}
-
-uint32_t U32At(std::string_view bytes, size_t offset) {
-  uint32_t value = 0;
-  for (size_t i = 0; i < 4; ++i) {
-    value |= uint32_t{static_cast<unsigned char>(bytes[offset + i])} << (8 * i);
-  }
-  return value;
-}
-
 void PutName(std::string& out, std::string_view name) {
-  out.push_back(static_cast<char>(name.size() & 0xff));
-  out.push_back(static_cast<char>(name.size() >> 8));
+  AppendLittleEndian(static_cast<uint16_t>(name.size()), out);
   out += name;
 }
 
@@ -87,18 +73,18 @@ std::string Encode(const VaultEnvelope& envelope,
   body += sealed_payload;
   std::string frame;
   frame.reserve(kFrameHeaderBytes + body.size());
-  PutU32(frame, kMagic);
-  PutU32(frame, static_cast<uint32_t>(body.size()));
+  AppendLittleEndian(kMagic, frame);
+  AppendLittleEndian(static_cast<uint32_t>(body.size()), frame);
   frame += Checksum(body);
   return frame + body;
 }
 
 StatusOr<Frame> Decode(std::string_view bytes) {
   const Status torn = ErrorF(StatusCode::kOutOfRange, "the vault's segment ends inside a record");
-  if (bytes.size() < kFrameHeaderBytes || U32At(bytes, 0) != kMagic) {
+  if (bytes.size() < kFrameHeaderBytes || ReadLittleEndian<uint32_t>(bytes, 0) != kMagic) {
     return torn;
   }
-  const size_t size = U32At(bytes, 4);
+  const size_t size = ReadLittleEndian<uint32_t>(bytes, 4);
   if (size < kBodyBytesMin || size > kBodyBytesMax || size > bytes.size() - kFrameHeaderBytes) {
     return torn;
   }
@@ -146,7 +132,8 @@ Status ForEachFrame(std::string_view segment,
       return frame.status();
     }
     for (size_t next = offset + 1; next + kFrameHeaderBytes <= segment.size(); ++next) {
-      if (U32At(segment, next) == kMagic && Decode(segment.substr(next)).ok()) {
+      if (ReadLittleEndian<uint32_t>(segment, next) == kMagic &&
+          Decode(segment.substr(next)).ok()) {
         return ErrorF(StatusCode::kDataLoss,
                       "the vault's segment is broken at byte %d, before a record that is whole",
                       offset);

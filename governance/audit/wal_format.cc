@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "base/little_endian.h"
 #include "governance/verify/base64.h"
 #include "governance/verify/leaf_types.h"
 #include "governance/verify/log_layout.h"
@@ -18,25 +19,9 @@ constexpr uint64_t kCrcOffset = 28;
 constexpr size_t kAlignment = 8;
 constexpr std::string_view kZeros("\0\0\0\0\0\0\0\0", kAlignment);
 
-template <typename T>
-void PutInt(std::string& bytes, T value) {
-  for (size_t i = 0; i < sizeof(T); ++i) {
-    bytes.push_back(static_cast<char>(value >> (8 * i) & 0xff));
-  }
-}
-
-template <typename T>
-T GetInt(std::string_view bytes, size_t offset) {
-  T value = 0;
-  for (size_t i = sizeof(T); i-- > 0;) {
-    value = static_cast<T>(value << 8 | static_cast<uint8_t>(bytes[offset + i]));
-  }
-  return value;
-}
-
 uint32_t FrameCrc(uint64_t epoch, std::string_view header, std::string_view leaf) {
   std::string prefix;
-  PutInt(prefix, epoch);
+  AppendLittleEndian(epoch, prefix);
   return Crc32c(leaf, Crc32c(header.substr(0, kCrcOffset), Crc32c(prefix)));
 }
 
@@ -141,20 +126,21 @@ std::optional<uint64_t> WalNumber(std::string_view name) {
 
 std::string EncodeWalHeader(const WalHeader& header) {
   std::string bytes(kSegmentMagic);
-  PutInt(bytes, header.epoch);
-  PutInt(bytes, header.number);
+  AppendLittleEndian(header.epoch, bytes);
+  AppendLittleEndian(header.number, bytes);
   bytes.resize(kWalHeaderBytes - 4, '\0');
-  PutInt(bytes, Crc32c(bytes));
+  AppendLittleEndian(Crc32c(bytes), bytes);
   return bytes;
 }
 
 std::optional<WalHeader> ParseWalHeader(std::string_view bytes) {
   if (bytes.size() < kWalHeaderBytes || !bytes.starts_with(kSegmentMagic) ||
-      GetInt<uint32_t>(bytes, kWalHeaderBytes - 4) !=
+      ReadLittleEndian<uint32_t>(bytes, kWalHeaderBytes - 4) !=
           Crc32c(bytes.substr(0, kWalHeaderBytes - 4))) {
     return std::nullopt;
   }
-  return WalHeader{.epoch = GetInt<uint64_t>(bytes, 8), .number = GetInt<uint64_t>(bytes, 16)};
+  return WalHeader{.epoch = ReadLittleEndian<uint64_t>(bytes, 8),
+                   .number = ReadLittleEndian<uint64_t>(bytes, 16)};
 }
 
 uint64_t WalFrameBytes(uint64_t leaf_bytes) { return kWalFrameHeaderBytes + Aligned(leaf_bytes); }
@@ -162,12 +148,12 @@ uint64_t WalFrameBytes(uint64_t leaf_bytes) { return kWalFrameHeaderBytes + Alig
 void AppendWalFrame(std::string& bytes, uint64_t epoch, const WalFrame& frame) {
   const size_t start = bytes.size();
   bytes.append(kFrameMagic);
-  PutInt(bytes, static_cast<uint32_t>(frame.leaf.size()));
-  PutInt(bytes, frame.group);
-  PutInt(bytes, frame.index);
-  PutInt(bytes, frame.position);
-  PutInt(bytes, frame.count);
-  PutInt(bytes, FrameCrc(epoch, std::string_view(bytes).substr(start), frame.leaf));
+  AppendLittleEndian(static_cast<uint32_t>(frame.leaf.size()), bytes);
+  AppendLittleEndian(frame.group, bytes);
+  AppendLittleEndian(frame.index, bytes);
+  AppendLittleEndian(frame.position, bytes);
+  AppendLittleEndian(frame.count, bytes);
+  AppendLittleEndian(FrameCrc(epoch, std::string_view(bytes).substr(start), frame.leaf), bytes);
   bytes.append(frame.leaf);
   bytes.resize(start + WalFrameBytes(frame.leaf.size()), '\0');
 }
@@ -176,17 +162,17 @@ std::optional<WalFrame> ParseWalFrame(std::string_view bytes, uint64_t epoch) {
   if (bytes.size() < kWalFrameHeaderBytes || !bytes.starts_with(kFrameMagic)) {
     return std::nullopt;
   }
-  const auto size = GetInt<uint32_t>(bytes, 4);
+  const auto size = ReadLittleEndian<uint32_t>(bytes, 4);
   if (size > kLeafBytesMax || size > bytes.size() - kWalFrameHeaderBytes) {
     return std::nullopt;
   }
-  const WalFrame frame{.group = GetInt<uint64_t>(bytes, 8),
-                       .index = GetInt<uint64_t>(bytes, 16),
-                       .position = GetInt<uint16_t>(bytes, 24),
-                       .count = GetInt<uint16_t>(bytes, 26),
+  const WalFrame frame{.group = ReadLittleEndian<uint64_t>(bytes, 8),
+                       .index = ReadLittleEndian<uint64_t>(bytes, 16),
+                       .position = ReadLittleEndian<uint16_t>(bytes, 24),
+                       .count = ReadLittleEndian<uint16_t>(bytes, 26),
                        .leaf = bytes.substr(kWalFrameHeaderBytes, size)};
   if (frame.position >= frame.count ||
-      GetInt<uint32_t>(bytes, kCrcOffset) != FrameCrc(epoch, bytes, frame.leaf)) {
+      ReadLittleEndian<uint32_t>(bytes, kCrcOffset) != FrameCrc(epoch, bytes, frame.leaf)) {
     return std::nullopt;
   }
   return frame;
