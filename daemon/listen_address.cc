@@ -105,7 +105,7 @@ std::string ListenAddress::ForGrpc() const {
     return "unix:" + path;
   }
   const bool v6 = host.find(':') != std::string::npos;
-  return absl::StrFormat(v6 ? "[%s]:%d" : "%s:%d", host, port);
+  return v6 ? absl::StrFormat("[%s]:%d", host, port) : absl::StrFormat("%s:%d", host, port);
 }
 
 StatusOr<ListenAddress> ParseListenAddress(std::string_view text) {

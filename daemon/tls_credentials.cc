@@ -33,8 +33,9 @@ StatusOr<TlsCredentials::Next> TlsCredentials::ReadNext() const {
   next.stamps = LookAtFiles();
   ASSIGN_OR_RETURN(next.material, ReadTlsMaterial(paths_, clock_.WallNow()));
   MutexLock lock(mutex_);
+  const TlsMaterial& now = material_;
   const auto compare = [&](std::string TlsMaterial::* part, const char* what) {
-    if (next.material.*part != material_.*part) {
+    if (next.material.*part != now.*part) {
       next.diff.push_back(std::string("~ tls: ") + what);
     }
   };
