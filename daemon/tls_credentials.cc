@@ -33,15 +33,14 @@ StatusOr<TlsCredentials::Next> TlsCredentials::ReadNext() const {
   next.stamps = LookAtFiles();
   ASSIGN_OR_RETURN(next.material, ReadTlsMaterial(paths_, clock_.WallNow()));
   MutexLock lock(mutex_);
-  const TlsMaterial& now = material_;
-  const auto compare = [&](std::string TlsMaterial::* part, const char* what) {
-    if (next.material.*part != now.*part) {
+  const auto tell_if = [&](bool changed, const char* what) {
+    if (changed) {
       next.diff.push_back(std::string("~ tls: ") + what);
     }
   };
-  compare(&TlsMaterial::certificate, "certificate");
-  compare(&TlsMaterial::key, "key");
-  compare(&TlsMaterial::client_ca, "authorities of callers");
+  tell_if(next.material.certificate != material_.certificate, "certificate");
+  tell_if(next.material.key != material_.key, "key");
+  tell_if(next.material.client_ca != material_.client_ca, "authorities of callers");
   return next;
 }
 
