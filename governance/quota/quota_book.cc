@@ -13,8 +13,12 @@ int Depth(const QuotaAccount& scope) {
          static_cast<int>(!scope.key.empty()) * 4 + static_cast<int>(!scope.model.empty()) * 8;
 }
 
+// A semaphore that only watched has counted what it would have let through: one that enforces
+// counts all that is open.
 bool SameCounter(const QuotaLimit& a, const QuotaLimit& b) {
-  return a.metric == b.metric && a.scope == b.scope;
+  const bool counts_alike = KindOf(a.metric) != QuotaKind::kSemaphore ||
+                            (a.mode == QuotaMode::kEnforce) == (b.mode == QuotaMode::kEnforce);
+  return a.metric == b.metric && a.scope == b.scope && counts_alike;
 }
 
 // What a charge came to.

@@ -93,6 +93,7 @@ class QuotaCounter {
 
  private:
   QuotaRight Whole(bool raised) const;
+  void BeginRaise(const QuotaNow& now);
   void SetRight();
   int64_t WindowOf(UtcDay day) const;
 

@@ -34,7 +34,17 @@ QuotaCounter::QuotaCounter(QuotaLimit limit,
       limit_(std::move(limit)),
       rights_(rights) {
   window_ = WindowOf(day);
+  BeginRaise(now);
   Replace(limit_, day, now);
+}
+
+// On the monotonic clock from here on: setting the wall clock back does not prolong a raise, nor
+// begin one anew that has ended.
+void QuotaCounter::BeginRaise(const QuotaNow& now) {
+  raise_ends_.reset();
+  if (limit_.raise && limit_.raise->until > now.wall) {
+    raise_ends_ = now.mono + (limit_.raise->until - now.wall);
+  }
 }
 
 QuotaRight QuotaCounter::Whole(bool raised) const {
@@ -59,11 +69,10 @@ void QuotaCounter::SetRight() {
 
 void QuotaCounter::Replace(QuotaLimit limit, UtcDay day, const QuotaNow& now) {
   Advance(day, now.mono);
+  const bool same_raise = limit_.raise == limit.raise;
   limit_ = std::move(limit);
-  // On the monotonic clock from here on: setting the wall clock back does not prolong a raise.
-  raise_ends_.reset();
-  if (limit_.raise && limit_.raise->until > now.wall) {
-    raise_ends_ = now.mono + (limit_.raise->until - now.wall);
+  if (!same_raise) {
+    BeginRaise(now);
   }
   whole_ = Whole(raise_ends_.has_value());
   SetRight();

@@ -59,6 +59,20 @@ class QuotaLedgerTest : public testing::Test {
   QuotaLedger ledger_{QuotaLedgerOptions{.clock = &clock_}};
 };
 
+// Administrators and callers write days.
+TEST(UtcWindowTest, EveryDayThatIsReadHasItsTime) {
+  for (const char* text : {"1678-01-01", "1969-12-31", "2261-12-31"}) {
+    const auto day = ParseUtcDay(text);
+    ASSERT_TRUE(day.ok()) << text;
+    EXPECT_EQ(UtcDayText(DayOf(StartOfDay(*day))), text);
+    EXPECT_LT(StartOfDay(*day), StartOfDay(*day + 1));
+    EXPECT_LT(StartOfDay(*day), StartOfMonth(MonthOf(*day) + 1));
+  }
+  for (const char* text : {"0000-01-01", "1677-12-31", "2262-01-01", "9999-12-31", "2026-02-30"}) {
+    EXPECT_FALSE(ParseUtcDay(text).ok()) << text;
+  }
+}
+
 // A gateway that checks a counter first and adds to it after the answer lets all five pass.
 TEST_F(QuotaLedgerTest, FiveConcurrentOn100Tpm) {
   SetLimits({Limit("tpm", QuotaMetric::kOutputTokensPerMinute, 100)});
@@ -239,6 +253,45 @@ TEST_F(QuotaLedgerTest, ARaiseEndsByItself) {
   EXPECT_EQ(Reserve(0, 1).refusal.violations.front().state.id, "conc");
   (void)second.reservation->Settle({.out = 300});
   EXPECT_TRUE(Reserve(0, 60).reservation.has_value());
+}
+
+// Nor does a change of other limits while the wall clock is behind.
+TEST_F(QuotaLedgerTest, ARaiseThatEndedDoesNotBeginAnew) {
+  QuotaLimit conc = Limit("conc", QuotaMetric::kConcurrency, 1);
+  conc.raise = QuotaRaise{.limit = 2, .burst = 0, .until = clock_.wall + minutes(10)};
+  QuotaLimit kv = Limit("kv", QuotaMetric::kKvTokens, 100);
+  kv.raise = QuotaRaise{.limit = 200, .burst = 0, .until = clock_.wall + minutes(20)};
+  SetLimits({conc, kv});
+  clock_.Advance(minutes(11));
+  const QuotaDecision open = Reserve(0, 1);
+  EXPECT_FALSE(Reserve(0, 1).reservation.has_value());
+  clock_.wall -= hours(5);
+  SetLimits({conc, kv, Limit("day", QuotaMetric::kTokensPerDay, 1000)});
+  EXPECT_EQ(Reserve(0, 1).refusal.violations.size(), 1u);
+  EXPECT_EQ(ledger_.Explain(Account(), {.kv = 150}).violations.size(), 0u);
+  clock_.Advance(minutes(9));
+  EXPECT_EQ(ledger_.Explain(Account(), {.kv = 150}).violations.size(), 1u);
+  // One that is set now counts from now.
+  conc.raise->until += minutes(30);
+  SetLimits({conc});
+  EXPECT_TRUE(Reserve(0, 1).reservation.has_value());
+}
+
+// A semaphore that only watched did not count what it would have refused.
+TEST_F(QuotaLedgerTest, ASemaphoreThatBeginsToEnforceCountsAllThatIsOpen) {
+  QuotaLimit conc = Limit("conc", QuotaMetric::kConcurrency, 1);
+  conc.mode = QuotaMode::kShadow;
+  SetLimits({conc});
+  QuotaDecision first = Reserve(0, 1);
+  QuotaDecision second = Reserve(0, 1);
+  EXPECT_EQ(Used("conc"), 1u);
+  conc.mode = QuotaMode::kEnforce;
+  SetLimits({conc});
+  EXPECT_EQ(Used("conc"), 2u);
+  (void)first.reservation->Settle({});
+  EXPECT_FALSE(Reserve(0, 1).reservation.has_value());
+  (void)second.reservation->Settle({});
+  EXPECT_TRUE(Reserve(0, 1).reservation.has_value());
 }
 
 TEST_F(QuotaLedgerTest, ReplacingLimitsLosesNoReservation) {

@@ -9,6 +9,9 @@ using std::chrono::days;
 using std::chrono::year_month_day;
 
 constexpr int kEpochYear = 1970;
+// Whole years that a WallTime can name.
+constexpr int kFirstYear = 1678;
+constexpr int kLastYear = 2261;
 
 year_month_day DateOf(UtcDay day) { return year_month_day(std::chrono::sys_days(days(day))); }
 
@@ -59,7 +62,7 @@ StatusOr<UtcDay> ParseUtcDay(std::string_view text) {
     const year_month_day date(std::chrono::year(year),
                               std::chrono::month(static_cast<unsigned>(month)),
                               std::chrono::day(static_cast<unsigned>(day)));
-    if (year >= 0 && month >= 0 && day >= 0 && date.ok()) {
+    if (year >= kFirstYear && year <= kLastYear && month >= 0 && day >= 0 && date.ok()) {
       return std::chrono::sys_days(date).time_since_epoch().count();
     }
   }

@@ -22,7 +22,8 @@ WallTime StartOfMonth(UtcMonth month);
 
 // "2026-11-21"; years 0000 to 9999.
 std::string UtcDayText(UtcDay day);
-// kInvalidArgument for anything that UtcDayText does not write.
+// kInvalidArgument for anything that UtcDayText does not write, and outside of the years 1678 to
+// 2261, which a WallTime can name.
 StatusOr<UtcDay> ParseUtcDay(std::string_view text);
 
 }  // namespace inferd
