@@ -133,7 +133,8 @@ Status PolicyStore::ReadHistory() {
   ASSIGN_OR_RETURN(changes_,
                    ChangeHistory::Open(parts_.files, HistoryFolder(parts_.folder), apply));
   if (active) {
-    ASSIGN_OR_RETURN(active_, ReadSet(parts_.files, parts_.folder, *active));
+    ASSIGN_OR_RETURN(auto set, ReadSet(parts_.files, parts_.folder, *active));
+    Use(std::move(set));
   }
   return OkStatus();
 }
@@ -174,7 +175,7 @@ StatusOr<PolicyChange> PolicyStore::Take(PolicyChange change, PolicySet::Pointer
   RETURN_IF_ERROR(changes_->Append(Encode(change)));
   Apply(change);
   if (change.step == PolicyStep::kActivated) {
-    active_ = std::move(set);
+    Use(std::move(set));
   }
   return change;
 }
@@ -182,10 +183,10 @@ StatusOr<PolicyChange> PolicyStore::Take(PolicyChange change, PolicySet::Pointer
 StatusOr<PolicyChange> PolicyStore::StartWith(PolicySet::Pointer set, std::string_view source) {
   MutexLock lock(mutex_);
   RETURN_IF_ERROR(CheckUsable(source));
-  if (active_ != nullptr) {
+  if (const auto now = active(); now != nullptr) {
     return ErrorF(StatusCode::kFailedPrecondition,
                   "policy set %s is active: another is proposed and approved, not read from a file",
-                  active_->digest().Hex());
+                  now->digest().Hex());
   }
   PolicyChange change = {
       .step = PolicyStep::kActivated, .set = set->digest(), .actor = std::string(source)};
@@ -246,7 +247,8 @@ StatusOr<PolicyChange> PolicyStore::Activate(std::string_view actor, const Diges
                   set.Hex(),
                   life.proposed_by);
   }
-  if (active_ != nullptr && active_->digest() == set) {
+  const PolicySet::Pointer now = active();
+  if (now != nullptr && now->digest() == set) {
     return ErrorF(StatusCode::kFailedPrecondition, "policy set %s is active", set.Hex());
   }
   ASSIGN_OR_RETURN(auto document, ReadSet(parts_.files, parts_.folder, set));
@@ -257,15 +259,20 @@ StatusOr<PolicyChange> PolicyStore::Activate(std::string_view actor, const Diges
       .proposed_by = life.proposed_by,
       // The first set was approved by whoever owns the file.
       .approved_by = life.approved_by.empty() ? life.proposed_by : life.approved_by};
-  if (active_ != nullptr) {
-    change.replaces = active_->digest();
+  if (now != nullptr) {
+    change.replaces = now->digest();
   }
   return Take(std::move(change), std::move(document));
 }
 
 PolicySet::Pointer PolicyStore::active() const {
-  MutexLock lock(mutex_);
+  MutexLock lock(active_mutex_);
   return active_;
+}
+
+void PolicyStore::Use(PolicySet::Pointer set) {
+  MutexLock lock(active_mutex_);
+  active_.swap(set);
 }
 
 StatusOr<PolicySet::Pointer> PolicyStore::Find(const Digest& set) const {

@@ -67,8 +67,8 @@ class PolicyStore {
   // kFailedPrecondition if it was not approved, or is active.
   StatusOr<PolicyChange> Activate(std::string_view actor, const Digest& set) EXCLUDES(mutex_);
 
-  // Null before the first.
-  PolicySet::Pointer active() const EXCLUDES(mutex_);
+  // Null before the first. Waits for no step: every request asks.
+  PolicySet::Pointer active() const EXCLUDES(active_mutex_);
   // kNotFound, or kDataLoss if the file is not what its name says.
   StatusOr<PolicySet::Pointer> Find(const Digest& set) const;
   std::vector<PolicyChange> history() const EXCLUDES(mutex_);
@@ -86,13 +86,15 @@ class PolicyStore {
   Status CheckUsable(std::string_view actor) const REQUIRES(mutex_);
   StatusOr<Life> LifeOf(const Digest& set) const REQUIRES(mutex_);
   void Apply(const PolicyChange& change) REQUIRES(mutex_);
+  void Use(PolicySet::Pointer set) REQUIRES(mutex_) EXCLUDES(active_mutex_);
 
   const Parts parts_;
-  mutable Mutex mutex_;
+  mutable Mutex mutex_;  // one step at a time, its waits for the disk and the leaf included
   std::unique_ptr<ChangeHistory> changes_ GUARDED_BY(mutex_);
   std::vector<PolicyChange> history_ GUARDED_BY(mutex_);
   std::map<Digest, Life> lives_ GUARDED_BY(mutex_);
-  PolicySet::Pointer active_ GUARDED_BY(mutex_);
+  mutable Mutex active_mutex_;  // taken last, for as long as a copy takes
+  PolicySet::Pointer active_ GUARDED_BY(active_mutex_);
 };
 
 // A file that the machine's owner wrote: owned by root or by this process's user, and writable by

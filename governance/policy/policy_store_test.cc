@@ -8,6 +8,7 @@
 
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/file_batch.h"
@@ -60,6 +61,21 @@ class PolicyStoreTest : public testing::Test {
   bool log_takes_leaves_ = true;
   std::vector<PolicyChange> leaves_;
 };
+
+// A log that is slow holds up the step that waits for its leaf, and no request.
+TEST_F(PolicyStoreTest, WhoAsksForTheActiveSetWaitsForNoStep) {
+  std::unique_ptr<PolicyStore> store;
+  PolicySet::Pointer seen;
+  const auto look = [&](const PolicyChange&) {
+    std::thread([&] { seen = store->active(); }).join();  // hangs if it waits
+    return OkStatus();
+  };
+  store = *PolicyStore::Open({.files = files_, .clock = clock_, .folder = kFolder, .record = look});
+  ASSERT_TRUE(store->StartWith(SetOf(1), "/etc/inferd/policy").ok());
+  EXPECT_EQ(seen, nullptr);
+  ASSERT_TRUE(store->Propose("ann", SetOf(2)).ok());
+  EXPECT_EQ(seen, SetOf(1));
+}
 
 TEST_F(PolicyStoreTest, TwoPersonsChangeTheActiveSet) {
   auto store = MustOpen();
