@@ -74,9 +74,14 @@ void SettleQuota(GenerationCall& call) {
   }
 }
 
+// For a call whose admitted leaf may yet come: if nothing ends it then, the log has it in full too.
 void ChargeInFull(GenerationCall& call) {
-  const QuotaAmounts& bound = call.governed.reservation.upper_bound();
-  (void)call.governed.reservation.Settle({.in = bound.in, .out = bound.out, .micro = bound.micro});
+  QuotaReservation& reservation = call.governed.reservation;
+  if (reservation.open()) {
+    const QuotaAmounts& bound = reservation.upper_bound();
+    call.governed.settled =
+        reservation.Settle({.in = bound.in, .out = bound.out, .micro = bound.micro}).charged;
+  }
 }
 
 CallOutcome OutcomeOf(const GenerationCall& call, TimePoint now) {
@@ -302,7 +307,7 @@ void Egress::EndWithoutRecord(const CallPtr& call, TimePoint now) {
   if (!recorded.lost.ok()) {
     call->governed.reservation.Cancel();  // as the log has it: it was never admitted
   } else if (!recorded.admitted) {
-    ChargeInFull(*call);  // its leaf may yet come, and then nothing ends it
+    ChargeInFull(*call);
   } else {
     SettleQuota(*call);
   }
@@ -467,6 +472,7 @@ void Egress::FireTimer(const CallPtr& call, TimePoint now) {
     return;
   }
   if (call->record.on && !call->recorded.admitted) {
+    ChargeInFull(*call);
     call->recorded.lost =
         MakeError(Reason::kAuditUnavailable, "the audit log did not answer in time");
     Abort(call, call->recorded.lost, now);

@@ -156,6 +156,7 @@ class EgressTest : public ::testing::Test {
   static constexpr Duration kTimeout = std::chrono::seconds(30);
   static constexpr Duration kRecordWait = std::chrono::seconds(2);
   ManualClock clock_;
+  QuotaLedger ledger_{QuotaLedgerOptions{.clock = &clock_}};
   FakeBackend backend_;
   StreamRegistry registry_{8};
   FakeAudit audit_;
@@ -450,6 +451,40 @@ TEST_F(EgressTest, ALogThatDoesNotAnswerEndsTheCall) {
   ASSERT_EQ(audit_.ended.size(), 1u);
   EXPECT_EQ(ReasonOf(audit_.ended[0].second.status), Reason::kAuditUnavailable);
   egress_.HandleAudited(call, AuditStage::kEnded, AuditReceipt{}, Now());
+}
+
+// What the log does not say is charged in full; when it says it after all, its last leaf says so.
+TEST_F(EgressTest, ALateAdmittedLeafIsSettledAtWhatWasCharged) {
+  const QuotaAccount account = {.org = "o", .tenant = "local"};
+  for (const bool left : {false, true}) {
+    const CallPtr call = Open(1, 1, true);
+    call->facts.prompt_tokens = 5;
+    const QuotaAmounts bound = {.in = 5, .out = 20, .conc = 1, .kv = 25};
+    call->governed.reservation = *ledger_.Reserve(account, bound).reservation;
+    PublishStarted(call);
+    PublishToken(call, "a");
+    if (left) {
+      egress_.HandleCancel(call, Now());
+    }
+    Advance(kRecordWait);
+    EXPECT_FALSE(call->governed.reservation.open());
+    EXPECT_EQ(call->governed.settled, bound);
+    egress_.HandleAudited(call, AuditStage::kAdmitted, AuditReceipt{}, Now());
+    EXPECT_EQ(audit_.ended.size(), left ? 2u : 1u);
+    EXPECT_EQ(call->governed.settled, bound);
+  }
+  EXPECT_EQ(ledger_.CurrentUsage().at(account).of_day.tokens, 50u);
+}
+
+// A leaf that the log refused is not in it.
+TEST_F(EgressTest, ACallThatTheLogRefusesIsNotCharged) {
+  const QuotaAccount account = {.org = "o", .tenant = "local"};
+  const CallPtr call = Open(1, 1, true);
+  call->governed.reservation = *ledger_.Reserve(account, {.in = 5, .out = 20}).reservation;
+  PublishStarted(call);
+  egress_.HandleAudited(
+      call, AuditStage::kAdmitted, Status(StatusCode::kUnavailable, "full"), Now());
+  EXPECT_EQ(ledger_.CurrentUsage().at(account).num_admitted, 0u);
 }
 
 TEST_F(EgressTest, TheLastTokensAreNotReleasedWithoutTheirLeaf) {
