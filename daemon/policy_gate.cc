@@ -175,16 +175,28 @@ StatusOr<PolicyGate::ActivePointer> PolicyGate::Knowing(const Caller& caller,
   std::vector<PolicyEntity> entities = CallerEntities(caller);
   entities.push_back(SubjectEntity(question));
   const size_t number = ViewFor(entities);
-  View& view = views_[number];
-  view.asked[of_caller] = CallerName(caller);
-  view.asked[of_subject] = SubjectName(question);
-  for (PolicyEntity& entity : entities) {
-    view.entities.insert_or_assign(entity.name, std::move(entity));
-  }
   ++num_builds_;
-  ASSIGN_OR_RETURN(ActivePointer built, Build(std::move(set), view));
-  MutexLock lock(mutex_);
-  active_[number] = built;
+  // What does not fit the set must stay in no view, or nobody new would be decided about any more;
+  // neither must what fitted another set.
+  View next = views_[number];
+  StatusOr<ActivePointer> built = Status(StatusCode::kInternal, "");
+  for (const bool with_others : {true, false}) {
+    if (!with_others) {
+      next = View();
+    }
+    next.asked[of_caller] = CallerName(caller);
+    next.asked[of_subject] = SubjectName(question);
+    for (const PolicyEntity& entity : entities) {
+      next.entities.insert_or_assign(entity.name, entity);
+    }
+    built = Build(set, next);
+    if (built.ok()) {
+      views_[number] = std::move(next);
+      MutexLock lock(mutex_);
+      active_[number] = *built;
+      break;
+    }
+  }
   return built;
 }
 

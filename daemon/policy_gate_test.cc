@@ -132,5 +132,31 @@ TEST_F(PolicyGateTest, AnotherSetDecidesAtOnce) {
   EXPECT_EQ(denied.rules, std::vector<std::string>{"closed"});
 }
 
+// An operator's own schema may leave callers out: they are denied, and nobody else is.
+TEST_F(PolicyGateTest, ACallerThatDoesNotFitTheSchemaIsDeniedAlone) {
+  StartWith("permit(principal, action, resource);\n");
+  Caller with_key = CallerOf("key");
+  with_key.key_id = "0123456789abcdef";
+  EXPECT_TRUE(May(with_key, "generate", 1).ok());
+  EXPECT_TRUE(May(CallerOf("search"), "generate", 1).ok());
+
+  std::string schema = Schema();
+  for (size_t at; (at = schema.find("ApiKey, ")) != std::string::npos;) {
+    schema.erase(at, std::string_view("ApiKey, ").size());
+  }
+  const auto narrow = PolicySet::Parse(schema, "permit(principal, action, resource);\n");
+  ASSERT_TRUE(narrow.ok()) << narrow.status();
+  ASSERT_TRUE(store_->Propose("ann", *narrow).ok());
+  ASSERT_TRUE(store_->Approve("bob", (*narrow)->digest()).ok());
+  ASSERT_TRUE(store_->Activate("ann", (*narrow)->digest()).ok());
+  // The key was met under the other schema, and is met again under this one.
+  EXPECT_TRUE(May(CallerOf("search"), "generate", 1).ok());
+  EXPECT_EQ(ReasonOf(May(with_key, "generate", 1)), Reason::kPolicyDenied);
+  EXPECT_TRUE(May(CallerOf("chat"), "generate", 1).ok());
+  const uint64_t built = gate_->num_builds();
+  EXPECT_TRUE(May(CallerOf("search"), "generate", 1).ok());
+  EXPECT_EQ(gate_->num_builds(), built);
+}
+
 }  // namespace
 }  // namespace inferd
