@@ -125,6 +125,9 @@ Status RequestGovernor::OpenPolicies(const Config& config, AuditState* audit, co
   const std::string folder = config.state_directory + "/policy";
   std::error_code error;
   const bool kept = std::filesystem::exists(folder, error);
+  if (error) {
+    return ErrorF(StatusCode::kUnavailable, "%s: cannot be looked at", folder);
+  }
   if (config.policy.schema.empty() != config.policy.policies.empty()) {
     return ErrorF(StatusCode::kInvalidArgument, "policy: schema and policies are needed together");
   }
