@@ -28,17 +28,19 @@ StatusOr<Revocations> ReadRevocations(const Config& config) {
   return revocations;
 }
 
-// A change of any of them means a new content.
-std::array<int64_t, 4> LookAtRevocations(const Config& config) {
-  std::array<int64_t, 4> stamps{};
+// A change of any of them means a new content. The size too: a file that is written in place may
+// have been read empty within the tick of its time.
+RevocationStamps LookAtRevocations(const Config& config) {
+  RevocationStamps stamps{};
   size_t next = 0;
   for (const std::string& path : {config.identity.revocations, config.identity.crl}) {
     struct stat info = {};
     if (!path.empty() && stat(path.c_str(), &info) == 0) {
       stamps[next] = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec;
       stamps[next + 1] = static_cast<int64_t>(info.st_ino);
+      stamps[next + 2] = info.st_size;
     }
-    next += 2;
+    next += 3;
   }
   return stamps;
 }
@@ -162,11 +164,11 @@ Status IdentityState::RecordStart() {
        .digest = current_.digest});
 }
 
-IdentityChange IdentityState::ChangeTo(const Loaded& loaded) const {
-  const Identities& before = *current_.identities;
+IdentityChange IdentityState::ChangeBetween(const Loaded& old, const Loaded& loaded) {
+  const Identities& before = *old.identities;
   const Identities& after = *loaded.identities;
   IdentityChange change{
-      .diff = DiffIdentity({current_.effective, before.tenants}, {loaded.effective, after.tenants}),
+      .diff = DiffIdentity({old.effective, before.tenants}, {loaded.effective, after.tenants}),
       .num_tenants = after.tenants.tenants().size(),
       .digest = loaded.digest};
   if (before.revocations != after.revocations) {
@@ -177,12 +179,12 @@ IdentityChange IdentityState::ChangeTo(const Loaded& loaded) const {
 }
 
 StatusOr<IdentityChange> IdentityState::Reload(const ActorFacts& actor) {
-  MutexLock lock(mutex_);
-  const auto stamps = LookAtRevocations(config_);
+  MutexLock reloading(reload_mutex_);
+  const auto [before, stamps_before] = Current();
+  const RevocationStamps stamps = LookAtRevocations(config_);
   ASSIGN_OR_RETURN(Loaded loaded, Load(config_));
-  RETURN_IF_ERROR(CheckGuarantees(current_.effective, loaded.effective));
-  loaded.identities->keys = current_.identities->keys;
-  IdentityChange change = ChangeTo(loaded);
+  RETURN_IF_ERROR(CheckGuarantees(before.effective, loaded.effective));
+  IdentityChange change = ChangeBetween(before, loaded);
   std::optional<TlsCredentials::Next> tls;
   if (hooks_.tls != nullptr) {
     ASSIGN_OR_RETURN(tls, hooks_.tls->ReadNext());
@@ -192,7 +194,7 @@ StatusOr<IdentityChange> IdentityState::Reload(const ActorFacts& actor) {
     RETURN_IF_ERROR(Annotate(hooks_.record(actor, change), "the change could not be recorded"));
   }
   if (hooks_.apply) {
-    RETURN_IF_ERROR(hooks_.apply(current_.effective, loaded.effective));
+    RETURN_IF_ERROR(hooks_.apply(before.effective, loaded.effective));
   }
   if (tls.has_value()) {
     hooks_.tls->Use(*std::move(tls));
@@ -200,10 +202,22 @@ StatusOr<IdentityChange> IdentityState::Reload(const ActorFacts& actor) {
   for (const std::string& line : change.diff) {
     Log(LogLevel::kInfo, "tenants changed", {{"actor", actor.id}, {"change", line}});
   }
+  MutexLock lock(mutex_);
+  // What was issued and revoked while the leaf was on its way.
+  loaded.identities->keys = current_.identities->keys;
+  if (stamps_ == stamps_before) {
+    stamps_ = stamps;
+  } else {
+    loaded.identities->revocations = current_.identities->revocations;
+  }
   current_ = std::move(loaded);
-  stamps_ = stamps;
   authenticator_.Replace(current_.identities);
   return change;
+}
+
+std::pair<IdentityState::Loaded, RevocationStamps> IdentityState::Current() const {
+  MutexLock lock(mutex_);
+  return {current_, stamps_};
 }
 
 StatusOr<bool> IdentityState::ReloadRevocationsIfChanged() {

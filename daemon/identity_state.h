@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -24,6 +25,9 @@
 #include "governance/identity/api_key_store.h"
 
 namespace inferd {
+
+// Of the revocations' files: what stat says of each.
+using RevocationStamps = std::array<int64_t, 6>;
 
 // What a reload changed.
 struct IdentityChange {
@@ -57,8 +61,9 @@ class IdentityState {
   void set_hooks(Hooks hooks);
   // Records what was read at the start.
   Status RecordStart();
-  // Reads tenant files, revocations and TLS files again.
-  StatusOr<IdentityChange> Reload(const ActorFacts& actor) EXCLUDES(mutex_);
+  // Reads tenant files, revocations and TLS files again. What takes rights away meanwhile does not
+  // wait for it.
+  StatusOr<IdentityChange> Reload(const ActorFacts& actor) EXCLUDES(reload_mutex_, mutex_);
   // The same for revocations alone, if their files changed; call it about once a second. False if
   // they did not.
   StatusOr<bool> ReloadRevocationsIfChanged() EXCLUDES(mutex_);
@@ -74,14 +79,18 @@ class IdentityState {
   };
   explicit IdentityState(const Config& config, Loaded loaded);
   static StatusOr<Loaded> Load(const Config& config);
-  IdentityChange ChangeTo(const Loaded& loaded) const REQUIRES(mutex_);
+  static IdentityChange ChangeBetween(const Loaded& old, const Loaded& loaded);
+  std::pair<Loaded, RevocationStamps> Current() const EXCLUDES(mutex_);
 
   const Config config_;  // without the files
   Authenticator authenticator_;
   Hooks hooks_;
-  mutable Mutex mutex_;  // one reload at a time
+  // One reload at a time, its wait for the leaf included. Taken before the other, which waits for
+  // nothing but the revocations' files.
+  Mutex reload_mutex_;
+  mutable Mutex mutex_;
   Loaded current_ GUARDED_BY(mutex_);
-  std::array<int64_t, 4> stamps_ GUARDED_BY(mutex_){};  // of the revocations' files
+  RevocationStamps stamps_ GUARDED_BY(mutex_){};
 };
 
 }  // namespace inferd
