@@ -14,6 +14,7 @@
 #include "base/ulid.h"
 #include "governance/audit/spilled_leaf.h"
 #include "governance/audit/wal_format.h"
+#include "governance/quota/usage_fold.h"
 #include "governance/verify/leaf_view.h"
 #include "governance/verify/log_layout.h"
 #include "governance/verify/merkle.h"
@@ -156,7 +157,10 @@ Status AuditSpill::Start(AuditLog& log, EntryReader& shard) {
         end.tenant = draft.tenant;
         end.rid = draft.rid;
         end.admitted = receipt;
-        end.outcome = OutcomeFacts{.status = "ABORTED", .err = "crash"};
+        // What was reserved is charged, as where the log itself closes a request.
+        ASSIGN_OR_RETURN(const LeafView view, ParseLeaf(left[number]));
+        end.outcome =
+            OutcomeFacts{.status = "ABORTED", .err = "crash", .settle = AmountsOf(view.reserved)};
         end.detail["cause"] = std::string("crash");
       }
     }

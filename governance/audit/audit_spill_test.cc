@@ -13,6 +13,7 @@
 #include "governance/audit/audit_gate.h"
 #include "governance/audit/audit_writer.h"
 #include "governance/audit/spilled_leaf.h"
+#include "governance/quota/usage_fold.h"
 #include "governance/verify/leaf_view.h"
 #include "governance/verify/shard_reader.h"
 #include "governance/verify/trust_policy.h"
@@ -24,6 +25,7 @@ namespace inferd {
 namespace {
 
 constexpr char kName[] = "example.com/inferd-audit/n1";
+constexpr QuotaAmounts kReserved = {.in = 3, .out = 9, .conc = 1, .kv = 12};
 
 class SwitchLog final : public AuditLog {
  public:
@@ -100,7 +102,9 @@ class AuditSpillTest : public testing::Test {
   }
 
   StatusOr<AuditReceipt> Begin(Node& node, const std::string& rid) {
-    return node.gate->AppendAndWait(Draft(LeafType::kInferenceAdmitted, rid));
+    LeafDraft draft = Draft(LeafType::kInferenceAdmitted, rid);
+    draft.quota = QuotaFacts{.dec = "reserved", .res = kReserved};
+    return node.gate->AppendAndWait(std::move(draft));
   }
   StatusOr<AuditReceipt> End(Node& node, const std::string& rid, const AuditReceipt& begin) {
     LeafDraft draft = Draft(LeafType::kInferenceCompleted, rid);
@@ -128,6 +132,10 @@ class AuditSpillTest : public testing::Test {
                               ASSIGN_OR_RETURN(const LeafView view, ParseLeaf(leaf));
                               if (view.tenant != kLogTenant) {
                                 ++times[std::string(view.type_name) + std::string(view.rid)];
+                              }
+                              if (view.type == LeafType::kInferenceAborted) {
+                                // A crash charges what was reserved.
+                                EXPECT_EQ(AmountsOf(view.settled), kReserved);
                               }
                               return OkStatus();
                             })

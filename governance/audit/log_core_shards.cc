@@ -6,6 +6,7 @@
 #include "base/file_batch.h"
 #include "base/log.h"
 #include "governance/audit/log_core.h"
+#include "governance/quota/usage_fold.h"
 #include "governance/verify/checkpoint.h"
 #include "governance/verify/leaf_view.h"
 #include "governance/verify/merkle.h"
@@ -19,20 +20,6 @@ namespace {
 std::string Unescape(const std::string& text) {
   const auto json = nlohmann::json::parse('"' + text + '"', nullptr, false);
   return json.is_string() ? json.get<std::string>() : text;
-}
-
-QuotaAmounts ReadAmounts(const std::string& reserved) {
-  const auto json = nlohmann::json::parse(reserved, nullptr, false);
-  const auto get = [&json](const char* key) {
-    return json.is_object() && json.contains(key) && json[key].is_number_unsigned()
-               ? json[key].get<uint64_t>()
-               : uint64_t{0};
-  };
-  return {.in = get("in"),
-          .out = get("out"),
-          .conc = get("conc"),
-          .kv = get("kv"),
-          .micro = get("micro")};
 }
 
 // How many requests were open when this shard began.
@@ -172,7 +159,7 @@ Status LogCore::CloseIntents(const ChainChecker& chains, RecoverySummary& summar
     draft.outcome->status = "ABORTED";
     draft.outcome->err = "crash";
     // What was reserved is charged: how much of it was used is not known.
-    draft.outcome->settle = ReadAmounts(intent.reserved);
+    draft.outcome->settle = AmountsOf(intent.reserved);
     draft.admitted = AuditReceipt{.origin = origin, .index = index, .leaf_hash = {}};
     draft.detail["cause"] = std::string("crash");
     drafts.push_back(std::move(draft));

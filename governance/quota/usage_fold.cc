@@ -29,18 +29,6 @@ uint64_t Number(const Json& object, const char* key) {
              : 0;
 }
 
-QuotaAmounts AmountsOf(std::string_view text) {
-  if (text.empty()) {
-    return {};
-  }
-  const Json json = Parse(text);
-  return {.in = Number(json, "in"),
-          .out = Number(json, "out"),
-          .conc = Number(json, "conc"),
-          .kv = Number(json, "kv"),
-          .micro = Number(json, "micro")};
-}
-
 // Stands for an empty name; no name is written so.
 constexpr char kNoName[] = "*";
 
@@ -229,6 +217,18 @@ StatusOr<std::optional<QuotaIntent>> IntentOf(const LeafView& admitted) {
                                                .model = Text(account, "model")},
                                    .day = *day,
                                    .upper_bound = AmountsOf(admitted.reserved)});
+}
+
+QuotaAmounts AmountsOf(std::string_view text) {
+  if (text.empty()) {
+    return {};
+  }
+  const Json json = Parse(text);
+  return {.in = Number(json, "in"),
+          .out = Number(json, "out"),
+          .conc = Number(json, "conc"),
+          .kv = Number(json, "kv"),
+          .micro = Number(json, "micro")};
 }
 
 QuotaAmounts SettledOf(const LeafView& ended) { return AmountsOf(ended.settled); }

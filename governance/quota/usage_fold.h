@@ -81,6 +81,8 @@ struct QuotaIntent {
   QuotaAmounts upper_bound{};
 };
 StatusOr<std::optional<QuotaIntent>> IntentOf(const LeafView& admitted);
+// `quota.res` or `settle` of a leaf, as JSON; what is not there is 0.
+QuotaAmounts AmountsOf(std::string_view json);
 // What a completed or aborted leaf settled.
 QuotaAmounts SettledOf(const LeafView& ended);
 
