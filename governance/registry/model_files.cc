@@ -140,6 +140,27 @@ std::vector<Part> Cut(const std::vector<ModelFileSize>& files,
   return parts;
 }
 
+// Before memory is taken for them: a bundle that nobody has verified may ask for shards of a byte.
+Status CheckResources(const std::vector<ModelFileSize>& files,
+                      const ModelSerialization& serialization) {
+  size_t left = ModelHashOptions::kResourcesMax;
+  for (const ModelFileSize& file : files) {
+    const bool cut = serialization.method == ModelSerialization::Method::kShards;
+    const uint64_t shards = file.bytes / serialization.shard_bytes +
+                            (file.bytes % serialization.shard_bytes > 0 ? 1 : 0);
+    const uint64_t resources = cut ? shards : 1;
+    if (resources > left) {
+      return ErrorF(StatusCode::kResourceExhausted,
+                    "shards of %d bytes cut the model into more than %d parts; sign it with larger "
+                    "ones",
+                    serialization.shard_bytes,
+                    ModelHashOptions::kResourcesMax);
+    }
+    left -= resources;
+  }
+  return OkStatus();
+}
+
 std::string ResourceName(const ModelFileSize& file,
                          uint64_t start,
                          uint64_t end,
@@ -353,6 +374,10 @@ StatusOr<ModelContents> HashModel(std::vector<ModelFileSize> files,
                                   const ModelRead& read,
                                   const ModelHashOptions& options) {
   CHECK(options.threads > 0 && options.serialization.shard_bytes > 0);
+  RETURN_IF_ERROR(CheckResources(files, options.serialization));
+  if (options.also) {
+    RETURN_IF_ERROR(CheckResources(files, *options.also));
+  }
   ModelContents contents{.files = std::move(files)};
   Hasher hasher(contents.files, read, options);
   RETURN_IF_ERROR(options.also ? hasher.RunForTwo(contents) : hasher.Run(contents));

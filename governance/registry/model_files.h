@@ -60,6 +60,7 @@ struct ModelHashOptions {
   std::function<void(uint64_t done, uint64_t total)> progress{};
 
   static constexpr size_t kFilesMax = 65'536;
+  static constexpr size_t kResourcesMax = 16 * kFilesMax;  // a signature says how small they are
   static constexpr size_t kDepthMax = 16;
 };
 
@@ -80,7 +81,8 @@ StatusOr<ModelFileList> ListModelFiles(const std::string& folder,
 using ModelRead =
     std::function<StatusOr<std::span<const std::byte>>(size_t file, uint64_t at, size_t size)>;
 
-// Hashes files, ordered by the parts of their paths, as `read` gives them. Fails as `read` does.
+// Hashes files, ordered by the parts of their paths, as `read` gives them. Fails as `read` does;
+// kResourceExhausted if they are cut into more resources than a signature may have.
 StatusOr<ModelContents> HashModel(std::vector<ModelFileSize> files,
                                   const ModelRead& read,
                                   const ModelHashOptions& options);

@@ -90,6 +90,20 @@ TEST(HashModel, EqualsTheSpecificationsImplementation) {
   EXPECT_TRUE(std::all_of(asked.begin(), asked.end(), [](const auto& n) { return n == 3; }));
 }
 
+// A bundle says how small the shards are before anybody has verified it.
+TEST(HashModel, ShardsTooSmallAreRefusedBeforeMemoryIsTakenForThem) {
+  const ModelRead read = [](size_t, uint64_t, size_t) -> StatusOr<std::span<const std::byte>> {
+    return ErrorF(StatusCode::kUnavailable, "read");
+  };
+  const std::vector<ModelFileSize> files = {{"a", uint64_t{1} << 40}, {"b", 5}};
+  ModelHashOptions options{.also = ModelSerialization{.shard_bytes = 1}};
+  EXPECT_EQ(HashModel(files, read, options).status().code(), StatusCode::kResourceExhausted);
+  options.also->shard_bytes = uint64_t{1} << 20;  // one part too many, that of the second file
+  EXPECT_EQ(HashModel(files, read, options).status().code(), StatusCode::kResourceExhausted);
+  options.also->shard_bytes = uint64_t{1} << 63;
+  EXPECT_EQ(HashModel(files, read, options).status().code(), StatusCode::kUnavailable);
+}
+
 TEST_F(ModelFilesTest, WholeFilesIncludeEmptyOnes) {
   Write("b", "2");
   Write("a", "");

@@ -235,7 +235,10 @@ StatusOr<RegistryChange> ModelRegistry::ProposeRollout(std::string_view actor,
     if (previous == version) {
       return ErrorF(StatusCode::kFailedPrecondition, "%s#%s is %s", model, alias, version);
     }
-    if (const auto& rollout = (*now)->rollout; rollout && !rollout->approved_by.empty()) {
+    // One of a version that was revoked cannot end, nor be rolled back where there was none before.
+    const auto& rollout = (*now)->rollout;
+    if (rollout && !rollout->approved_by.empty() &&
+        CheckServes(*Find(model, rollout->version).value()).ok()) {
       return ErrorF(StatusCode::kFailedPrecondition,
                     "%s#%s is on its way to %s: let it end, or roll it back",
                     model,
@@ -367,8 +370,15 @@ StatusOr<RegistryChange> ModelRegistry::Take(RegistryChange change) {
   RETURN_IF_ERROR(history_->CheckUsable());
   change.number = history_->next();
   change.at = std::chrono::floor<std::chrono::microseconds>(parts_.clock.WallNow());
+  const std::string bytes = EncodeChange(change);
+  if (bytes.size() > ChangeHistory::kChangeBytesMax) {  // the subject of a signer's certificate
+    return ErrorF(StatusCode::kInvalidArgument,
+                  "the step's names are too long: %d bytes with all of them, at most %d are kept",
+                  bytes.size(),
+                  ChangeHistory::kChangeBytesMax);
+  }
   RETURN_IF_ERROR(parts_.record(change));
-  RETURN_IF_ERROR(history_->Append(EncodeChange(change)));
+  RETURN_IF_ERROR(history_->Append(bytes));
   RETURN_IF_ERROR(Apply(change));
   return change;
 }

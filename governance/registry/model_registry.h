@@ -99,7 +99,8 @@ class ModelRegistry {
   StatusOr<RegistryChange> Approve(std::string_view actor,
                                    std::string_view model,
                                    std::string_view version) EXCLUDES(mutex_);
-  // An approved version; a rollout that nobody approved yet gives way to it.
+  // An approved version; a rollout that nobody approved yet, or whose version was revoked, gives
+  // way.
   StatusOr<RegistryChange> ProposeRollout(std::string_view actor,
                                           std::string_view model,
                                           std::string_view alias,

@@ -274,6 +274,42 @@ TEST(FilesDigestTest, BindsNamesAndSizesWhichTheRootDoesNot) {
   EXPECT_NE(FilesDigest(renamed), FilesDigest(contents));
 }
 
+// Else the alias could never name anything again: neither of the two may answer.
+TEST_F(ModelRegistryTest, ARolloutWhoseVersionWasRevokedGivesWay) {
+  for (const char* version : {"1", "2", "3"}) {
+    Approved(version);
+  }
+  for (const char* alias : {"default", "next"}) {  // that named 1, and nothing
+    if (alias == std::string_view("default")) {
+      Moved(alias, "1");
+    }
+    ASSERT_TRUE(registry_->ProposeRollout("ann", "m", alias, "2").ok());
+    ASSERT_TRUE(registry_->ApproveRollout("bob", "m", alias).ok());
+    EXPECT_EQ(registry_->ProposeRollout("ann", "m", alias, "3").status().code(),
+              StatusCode::kFailedPrecondition);
+  }
+  ASSERT_TRUE(registry_->Revoke("eve", "m", "1").ok());
+  ASSERT_TRUE(registry_->Revoke("eve", "m", "2").ok());
+  for (const char* alias : {"default", "next"}) {
+    EXPECT_FALSE(registry_->RollBack("ann", "m", alias).ok());
+    EXPECT_FALSE(registry_->SetPercent("ann", "m", alias, 100).ok());
+    Moved(alias, "3");
+  }
+  EXPECT_EQ(VersionOf("m"), "3");
+  registry_.reset();
+  registry_ = Open().value();
+  EXPECT_EQ(VersionOf("m#next"), "3");
+}
+
+// A certificate's subject may be of any length.
+TEST_F(ModelRegistryTest, AStepTooLongForTheHistoryHasNoLeafEither) {
+  const std::string signer = "certificate CN=" + std::string(5'000, 'x');
+  EXPECT_EQ(registry_->Register("sub", "m", "1", ContentsOf("1"), signer).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_TRUE(leaves_.empty());
+  EXPECT_TRUE(registry_->Register("sub", "m", "1", ContentsOf("1"), "key ab").ok());
+}
+
 TEST(SessionVersionsTest, ASessionKeepsItsVersionWhileItIsUsed) {
   ManualClock clock;
   SessionVersions sessions(clock, {.sessions_max = 2, .ttl = std::chrono::seconds(10)});
@@ -286,15 +322,35 @@ TEST(SessionVersionsTest, ASessionKeepsItsVersionWhileItIsUsed) {
     clock.Advance(std::chrono::seconds(9));
     EXPECT_EQ(sessions.Keep(kTenant, "s", "m", two), one);
   }
-  EXPECT_EQ(sessions.Keep(TenantId("other"), "s", "m", two), two);
+  EXPECT_EQ(sessions.Keep(kTenant, "t", "m", two), two);
   EXPECT_EQ(sessions.Keep(kTenant, "s", "m", two), one);
-  EXPECT_EQ(sessions.Keep(kTenant, "t", "m", two), two);  // the other tenant's gave way
+  EXPECT_EQ(sessions.Keep(kTenant, "u", "m", two), two);  // "t", which was unused longest, gave way
   EXPECT_EQ(sessions.size(), 2U);
+  EXPECT_EQ(sessions.Keep(kTenant, "u", "m", one), two);
   EXPECT_EQ(sessions.Keep(kTenant, "s", "m", two), one);
   clock.Advance(std::chrono::seconds(11));
   EXPECT_EQ(sessions.Keep(kTenant, "s", "m", two), two);
   sessions.Forget(two);
   EXPECT_EQ(sessions.size(), 0U);
+}
+
+TEST(SessionVersionsTest, ATenantWithManySessionsPushesOutNoneOfOthers) {
+  ManualClock clock;
+  SessionVersions sessions(clock, {.sessions_max = 10, .ttl = std::chrono::seconds(10)});
+  const Digest one = Sha256Of("1");
+  const Digest two = Sha256Of("2");
+  for (const char* session : {"a", "b", "c"}) {
+    sessions.Keep(kTenant, session, "m", one);
+  }
+  for (int i = 0; i < 1'000; ++i) {
+    sessions.Keep(TenantId("greedy"), absl::StrFormat("%d", i), "m", one);
+    EXPECT_LE(sessions.size(), 10U);
+  }
+  for (const char* session : {"a", "b", "c"}) {
+    EXPECT_EQ(sessions.Keep(kTenant, session, "m", two), one) << session;
+  }
+  EXPECT_EQ(sessions.Keep(TenantId("greedy"), "999", "m", two), one);
+  EXPECT_EQ(sessions.Keep(TenantId("greedy"), "0", "m", two), two);
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ StatusOr<ModelSerialization> ReadSerialization(const Json& json) {
 
 StatusOr<std::vector<ModelResource>> ReadResources(const Json& json,
                                                    const ModelSerialization& serialization) {
-  if (!json.is_array() || json.size() > ModelHashOptions::kFilesMax * 16) {
+  if (!json.is_array() || json.size() > ModelHashOptions::kResourcesMax) {
     return Bad("its resources are no list, or too many");
   }
   const bool cut = serialization.method == ModelSerialization::Method::kShards;

@@ -1,5 +1,8 @@
 #include "governance/registry/session_versions.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace inferd {
 
 Digest SessionVersions::Keep(const TenantId& tenant,
@@ -19,34 +22,42 @@ Digest SessionVersions::Keep(const TenantId& tenant,
       known.version = decided;
     }
     known.used = now;
-    sessions_.splice(sessions_.begin(), sessions_, found->second);
+    std::list<Session>& own = sessions_[tenant.value()];
+    own.splice(own.begin(), own, found->second);
     return known.version;
   }
-  while (!sessions_.empty() &&
-         (sessions_.size() >= limits_.sessions_max || now - sessions_.back().used > limits_.ttl)) {
-    index_.erase(sessions_.back().key);
-    sessions_.pop_back();
+  if (index_.size() >= limits_.sessions_max) {
+    Erase(std::max_element(sessions_.begin(), sessions_.end(), [](const auto& a, const auto& b) {
+      return a.second.size() < b.second.size();
+    }));
   }
-  sessions_.push_front({key, decided, now});
-  index_.emplace(std::move(key), sessions_.begin());
+  std::list<Session>& own = sessions_[tenant.value()];
+  own.push_front({key, decided, now});
+  index_.emplace(std::move(key), own.begin());
   return decided;
+}
+
+void SessionVersions::Erase(std::map<std::string, std::list<Session>>::iterator tenant) {
+  index_.erase(tenant->second.back().key);
+  tenant->second.pop_back();
+  if (tenant->second.empty()) {
+    sessions_.erase(tenant);
+  }
 }
 
 void SessionVersions::Forget(const Digest& version) {
   MutexLock lock(mutex_);
-  for (auto session = sessions_.begin(); session != sessions_.end();) {
-    if (session->version == version) {
-      index_.erase(session->key);
-      session = sessions_.erase(session);
-    } else {
-      ++session;
-    }
+  for (auto& [tenant, own] : sessions_) {
+    std::erase_if(own, [&](const Session& session) {
+      return session.version == version && index_.erase(session.key) > 0;
+    });
   }
+  std::erase_if(sessions_, [](const auto& tenant) { return tenant.second.empty(); });
 }
 
 size_t SessionVersions::size() const {
   MutexLock lock(mutex_);
-  return sessions_.size();
+  return index_.size();
 }
 
 }  // namespace inferd

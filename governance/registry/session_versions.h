@@ -15,7 +15,8 @@
 
 namespace inferd {
 
-// Thread-safe. Bounded: the session unused longest gives way, and is then decided anew.
+// Thread-safe. Bounded: of the tenant that has most sessions the one unused longest gives way, and
+// is then decided anew.
 class SessionVersions {
  public:
   struct Limits {
@@ -44,8 +45,11 @@ class SessionVersions {
 
   const Clock& clock_;
   const Limits limits_;
+  void Erase(std::map<std::string, std::list<Session>>::iterator tenant) REQUIRES(mutex_);
+
   mutable Mutex mutex_;
-  std::list<Session> sessions_ GUARDED_BY(mutex_);  // used last first
+  // By tenant, each used last first; none is empty.
+  std::map<std::string, std::list<Session>> sessions_ GUARDED_BY(mutex_);
   std::map<Key, std::list<Session>::iterator> index_ GUARDED_BY(mutex_);
 };
 
