@@ -1,9 +1,11 @@
 #include "daemon/registry_state.h"
 
 #include <array>
+#include <set>
 
 #include "base/file.h"
 #include "daemon/model_directory.h"
+#include "model/model_folder.h"
 
 namespace inferd {
 namespace {
@@ -35,6 +37,25 @@ LeafType LeafOf(RegistryStep step) {
 StatusOr<ModelSignature> ReadSignature(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ModelSignature::kBundleBytesMax));
   return ParseModelSignature(text);
+}
+
+// A signature may ignore files, and binds no empty ones in shards: not those that make the model.
+Status CheckCovers(const ModelStatement& statement, const ModelContents& contents) {
+  const bool cut = statement.serialization.method == ModelSerialization::Method::kShards;
+  std::set<std::string_view> covered;
+  for (const ModelResource& resource : statement.resources) {
+    const std::string_view name = resource.name;
+    covered.insert(cut ? name.substr(0, name.find(':')) : name);
+  }
+  for (const ModelFileSize& file : contents.files) {
+    const bool loaded = contents.files.size() == 1 || ModelFolder::Wants(file.path);
+    if (loaded && !covered.contains(file.path)) {
+      return ErrorF(StatusCode::kFailedPrecondition,
+                    "the signature does not cover %s, which the model is made of; sign all of it",
+                    file.path);
+    }
+  }
+  return OkStatus();
 }
 
 LeafDraft ModelLeaf(LeafType type,
@@ -140,6 +161,7 @@ StatusOr<std::string> RegistryState::CheckSignature(const std::string& signature
     return ErrorF(
         StatusCode::kFailedPrecondition, "the files are not what was signed: %s", difference);
   }
+  RETURN_IF_ERROR(CheckCovers(statement, contents));
   return signer;
 }
 

@@ -37,7 +37,8 @@ class RegistryState {
   static StatusOr<std::optional<ModelSerialization>> SignedBy(const std::string& signature);
   // Whose signature vouches for contents that were hashed as SignedBy says, or "" if there is none
   // and none is needed. kPermissionDenied, kInvalidArgument, or kFailedPrecondition if a signature
-  // is needed and missing, or the files are not what was signed.
+  // is needed and missing, or the files are not what was signed, or one that the model is made of
+  // is not among them.
   StatusOr<std::string> CheckSignature(const std::string& signature,
                                        const ModelContents& contents) const;
 
