@@ -115,6 +115,11 @@ StatusOr<std::shared_ptr<const ResidentModel>> ModelLoader::LoadLocked(const Mod
        {"duration_ms", std::to_string(millis.count())}});
   models_.SetReady(device_.capabilities().name, model);
   LogPlan();
+  // Revoked while it was packed, it was not yet there to be unloaded.
+  if (const auto approved = registry_.registry().FindApproved(entry.name, digest); !approved.ok()) {
+    RETURN_IF_ERROR(UnloadBytes(digest));
+    return approved.status();
+  }
   return model;
 }
 
@@ -147,7 +152,10 @@ Status ModelLoader::UnloadBytes(const Digest& digest) {
   });
   Status status = OkStatus();
   for (const ModelDirectory::Entry& entry : meant) {
-    status.Update(TakeAway(entry, Duration::zero()));
+    const Status taken = TakeAway(entry, Duration::zero());
+    if (taken.code() != StatusCode::kNotFound) {  // somebody else takes it away
+      status.Update(taken);
+    }
   }
   return status;
 }
