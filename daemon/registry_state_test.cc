@@ -5,8 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "base/sha256.h"
 #include "governance/audit/leaf.h"
+#include "tests/support/example_keys.h"
 #include "tests/support/temp_folder.h"
 
 namespace inferd {
@@ -101,6 +105,48 @@ TEST(RegistryState, AVersionWithoutASignatureIsRefusedOnceOneIsRequired) {
   const Status refused = admit();
   EXPECT_EQ(refused.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(Message(refused)), testing::HasSubstr("is not signed"));
+}
+
+// A signature that verifies says nothing of files that it leaves out.
+TEST(RegistryState, ASignatureCoversAllThatIsLoaded) {
+  const TempFolder folder;
+  const TempFolder model;
+  const auto write = [](const std::filesystem::path& path, const std::string& text) {
+    std::ofstream(path, std::ios::binary) << text;
+    return path.string();
+  };
+  Config config;
+  config.state_directory = folder.path();
+  config.registry.public_keys = {write(folder.path() / "key.pem", kExampleSigningPublicKey)};
+  const auto state = RegistryState::Open(config, nullptr, SystemClock());
+  ASSERT_TRUE(state.ok()) << state.status();
+  write(model.path() / "model.safetensors", "weights");
+  write(model.path() / "README.md", "text");
+  write(model.path() / "chat_template.jinja", "");
+  const auto check = [&](const std::string& path, const ModelSerialization& serialization) {
+    const auto as_signed = HashModelFiles(path, {.serialization = serialization}).value();
+    const ModelStatement statement{.name = "m",
+                                   .serialization = serialization,
+                                   .resources = as_signed.resources,
+                                   .root = as_signed.root};
+    const std::string bundle =
+        write(folder.path() / "bundle", SignModel(statement, kExampleSigningKey).value());
+    const ModelHashOptions options{.also = RegistryState::SignedBy(bundle).value()};
+    return (*state)->CheckSignature(bundle, HashModelFiles(path, options).value()).status();
+  };
+  using Method = ModelSerialization::Method;
+  const std::string all = model.path().string();
+  EXPECT_TRUE(check(all, {.method = Method::kFiles}).ok());
+  EXPECT_TRUE(check(all, {.method = Method::kFiles, .ignore_paths = {"README.md"}}).ok());
+  const auto refuses = [](const Status& status, const std::string& file) {
+    return status.code() == StatusCode::kFailedPrecondition &&
+           Message(status).find("does not cover " + file) != std::string_view::npos;
+  };
+  EXPECT_TRUE(refuses(check(all, {.method = Method::kFiles, .ignore_paths = {"model.safetensors"}}),
+                      "model."));
+  EXPECT_TRUE(refuses(check(all, {}), "chat_template.jinja"));  // empty: no shard has it
+  const std::string lone = write(folder.path() / "m.gguf", "weights");
+  EXPECT_TRUE(check(lone, {}).ok());
 }
 
 }  // namespace
