@@ -210,7 +210,16 @@ Status RequestGovernor::Admit(GenerationCall& call, PreparedGeneration& prepared
     call.governed.policy = std::move(answer->facts);
   }
   if (answer->max_tokens > 0) {
-    const auto bound = static_cast<int32_t>(answer->max_tokens);
+    // Of all choices together, as the question's max_tokens is.
+    const auto bound = static_cast<int32_t>(answer->max_tokens / prepared.request.n);
+    if (bound == 0) {
+      call.governed.policy->dec = "deny";
+      return MakeError(Reason::kPolicyDenied,
+                       absl::StrFormat("the policies allow %d tokens, which is none for each of %d "
+                                       "choices; ask for fewer choices",
+                                       answer->max_tokens,
+                                       prepared.request.n));
+    }
     max_tokens = std::min(max_tokens.value_or(bound), bound);
   }
   QuotaFacts quota_denied;

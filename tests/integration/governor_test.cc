@@ -454,6 +454,14 @@ TEST(Governor, WhatNoRulePermitsIsDeniedAndRecorded) {
   const Answer bounded = Ask(daemon.generation(), LongRequest(50));
   ASSERT_TRUE(bounded.status.ok()) << bounded.status.error_message();
   EXPECT_EQ(bounded.output_tokens, 3);
+  // All choices together.
+  v1::GenerateStreamRequest three = LongRequest(20);
+  three.mutable_sampling()->set_n(3);
+  EXPECT_EQ(Ask(daemon.generation(), three).output_tokens, 3);
+  three.mutable_sampling()->set_n(4);
+  const Answer none_each = Ask(daemon.generation(), three);
+  EXPECT_EQ(ReasonIn(none_each.status), "POLICY_DENIED");
+  EXPECT_THAT(none_each.status.error_message(), HasSubstr("fewer choices"));
   const Answer denied = Ask(daemon.generation(), LongRequest(101));
   EXPECT_EQ(denied.status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(ReasonIn(denied.status), "POLICY_DENIED");
@@ -471,18 +479,20 @@ TEST(Governor, WhatNoRulePermitsIsDeniedAndRecorded) {
   ASSERT_EQ(activated.size(), 1u);
   const std::string set = activated[0]["d"]["set"];
   const auto admitted = LeavesOf(daemon.state_folder(), "inference.admitted");
-  ASSERT_EQ(admitted.size(), 1u);
+  ASSERT_EQ(admitted.size(), 2u);
   EXPECT_EQ(admitted[0]["policy"]["dec"], "allow_with_obligations");
   EXPECT_EQ(admitted[0]["policy"]["rules"], Json::array({"short"}));
   EXPECT_EQ(admitted[0]["policy"]["obl"], Json::array({"max_tokens=3"}));
   EXPECT_EQ(admitted[0]["policy"]["set"], set);
   EXPECT_EQ(admitted[0]["quota"]["res"]["out"], 3);
   const auto refusals = LeavesOf(daemon.state_folder(), "inference.denied");
-  ASSERT_EQ(refusals.size(), 2u);  // the second of Tokenize
+  ASSERT_EQ(refusals.size(), 3u);  // the last of Tokenize
   EXPECT_EQ(refusals[0]["policy"]["dec"], "deny");
-  EXPECT_EQ(refusals[0]["policy"]["rules"], Json::array({"not-long"}));
-  EXPECT_EQ(refusals[0]["err"], "POLICY_DENIED");
-  EXPECT_EQ(refusals[1]["policy"]["set"], set);
+  EXPECT_EQ(refusals[0]["policy"]["rules"], Json::array({"short"}));
+  EXPECT_EQ(refusals[1]["policy"]["dec"], "deny");
+  EXPECT_EQ(refusals[1]["policy"]["rules"], Json::array({"not-long"}));
+  EXPECT_EQ(refusals[1]["err"], "POLICY_DENIED");
+  EXPECT_EQ(refusals[2]["policy"]["set"], set);
 }
 
 TEST(Governor, ModelsAreListedAsPoliciesSay) {
