@@ -129,6 +129,14 @@ TEST(Utf8, ReplacesMaximalSubparts) {
       "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\x62\xef\xbf\xbd\x63\xef\xbf\xbd\xef\xbf\xbd\x64");
 }
 
+TEST(Utf8, PrefixesEndBetweenCodePoints) {
+  EXPECT_EQ(Utf8Prefix("a\xc3\xa9", 2), "a");
+  EXPECT_EQ(Utf8Prefix("a\xc3\xa9", 3), "a\xc3\xa9");
+  EXPECT_EQ(Utf8Prefix("a\xc3\xa9", 9), "a\xc3\xa9");
+  EXPECT_EQ(Utf8Prefix("\xf0\x9f\x98\x80", 3), "");
+  EXPECT_EQ(Utf8Prefix("", 1), "");
+}
+
 TEST(Log, JsonQuoteEscapes) {
   EXPECT_EQ(JsonQuote("a\"b\\\n\xff"), "\"a\\\"b\\\\\\u000a\xef\xbf\xbd\"");
 }

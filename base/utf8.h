@@ -16,6 +16,9 @@ size_t Utf8CodePointLength(std::string_view text);
 // True if `text` could become a well-formed code point when more bytes follow: a proper prefix.
 bool IsUtf8Prefix(std::string_view text);
 
+// The start of well-formed `text`, at most bytes_max long, that ends with a whole code point.
+std::string_view Utf8Prefix(std::string_view text, size_t bytes_max);
+
 // `text` with each maximal ill-formed part replaced by U+FFFD (Unicode 15, section 3.9).
 std::string ReplaceInvalidUtf8(std::string_view text);
 

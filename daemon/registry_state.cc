@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "daemon/model_directory.h"
 #include "model/model_folder.h"
 
@@ -58,6 +59,11 @@ Status CheckCovers(const ModelStatement& statement, const ModelContents& content
   return OkStatus();
 }
 
+// What of it a leaf can hold: names of files are any bytes.
+std::string LeafText(std::string_view text) {
+  return std::string(Utf8Prefix(ReplaceInvalidUtf8(text), kLeafTextBytesMax));
+}
+
 LeafDraft ModelLeaf(LeafType type,
                     const std::string& model,
                     const std::string& version,
@@ -83,7 +89,7 @@ LeafDraft LeafOfChange(const RegistryChange& change) {
        {"approved_by", &change.approved_by}}};
   for (const auto& [key, text] : texts) {
     if (!text->empty()) {
-      draft.detail[key] = text->substr(0, kLeafTextBytesMax);
+      draft.detail[key] = LeafText(*text);
     }
   }
   draft.detail["change"] = change.number;
@@ -213,7 +219,7 @@ Status RegistryState::AdmitLoad(const ModelEntry& entry,
     return status;
   }
   LeafDraft draft = ModelLeaf(LeafType::kModelRefused, entry.name, entry.version, contents.root);
-  draft.detail["why"] = std::string(Message(status)).substr(0, kLeafTextBytesMax);
+  draft.detail["why"] = LeafText(Message(status));
   const Status recorded = audit_->log().AppendAndWait(std::move(draft)).status();
   return recorded.ok() ? status : Annotate(status, "and that could not be recorded");
 }

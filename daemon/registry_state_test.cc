@@ -72,6 +72,18 @@ TEST(RegistryLeaf, GoldenBytesOfARolloutThatIsApproved) {
 }
 
 // Each step is told by its own type, "model." before its name.
+TEST(RegistryLeaf, LongAndOddTextsAreCutToWhatALeafHolds) {
+  RegistryChange change = Proposed();
+  change.signer = "x";
+  while (change.signer.size() < 600) {
+    change.signer += "\xc3\xa9";  // the cut is in the middle of one
+  }
+  change.source = "a\xff";  // no UTF-8: a file's name may be any bytes
+  const auto bytes = EncodeLeaf(LeafOfChange(change), TestChain());
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_THAT(*bytes, ::testing::HasSubstr("\"source\":\"a\xef\xbf\xbd\""));
+}
+
 TEST(RegistryLeaf, EachStepHasItsType) {
   RegistryChange change = Proposed();
   for (const RegistryStep step : {RegistryStep::kRegistered,
