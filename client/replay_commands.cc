@@ -27,6 +27,10 @@ constexpr Duration kTimeout = std::chrono::minutes(30);
 constexpr int32_t kPageSize = 1000;
 // The view does not cover the request, which began just before its time.
 constexpr char kNotCovered[] = "not_covered";
+// What was kept is not what the leaf commits to.
+constexpr char kDamaged[] = "damaged";
+// The daemon's longest time for a request was over.
+constexpr char kTimedOut[] = "timed_out";
 
 // REPLAY_RESULT_PREFIX_MATCH: "prefix_match".
 std::string ResultText(v1::ReplayResult result) {
@@ -39,7 +43,7 @@ std::string ResultText(v1::ReplayResult result) {
 struct Line {
   std::string rid;
   std::string result;
-  v1::ReplayResponse response;  // empty if it is not covered
+  v1::ReplayResponse response;  // if the call failed, the reason alone
 };
 
 std::string FirstDiff(const v1::ReplayResponse& response) {
@@ -119,7 +123,7 @@ class ReplayRun {
       const auto found = counts_.find(result);
       return found == counts_.end() ? 0 : found->second;
     };
-    if (count("differs") > 0) {
+    if (count("differs") + count(kDamaged) > 0) {
       return ExitCode::kVerificationFailed;
     }
     return count("match") + count("prefix_match") > 0 || (command_.all && lines_.empty())
@@ -135,8 +139,10 @@ class ReplayRun {
     Line line{.rid = rid, .result = {}, .response = {}};
     const Status status =
         CallAdmin(*replays_, &v1::ReplayService::Stub::Replay, timeout(), request, line.response);
-    if (command_.all && status.code() == StatusCode::kPermissionDenied && !lines_.empty()) {
-      line.result = kNotCovered;
+    if (const char* const result = command_.all ? OfOneRequest(status) : nullptr;
+        result != nullptr) {
+      line.result = result;
+      line.response.set_reason(std::string(Message(status)));
     } else {
       RETURN_IF_ERROR(status);
       line.result = ResultText(line.response.result());
@@ -144,6 +150,20 @@ class ReplayRun {
     ++counts_[line.result];
     lines_.push_back(std::move(line));
     return OkStatus();
+  }
+
+  // What an error says of that request alone, so that the others go on; nullptr: it is of the run.
+  const char* OfOneRequest(const Status& status) const {
+    switch (status.code()) {
+      case StatusCode::kDataLoss:
+        return kDamaged;
+      case StatusCode::kDeadlineExceeded:
+        return kTimedOut;
+      case StatusCode::kPermissionDenied:
+        return lines_.empty() ? nullptr : kNotCovered;
+      default:
+        return nullptr;
+    }
   }
 
   Duration timeout() const { return common_.timeout.value_or(kTimeout); }

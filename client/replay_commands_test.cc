@@ -20,7 +20,8 @@ namespace {
 
 using testing::HasSubstr;
 
-// rid "m": a match; "d": differs; "k": not kept; "o": outside the view.
+// rid "m": a match; "d": differs; "k": not kept; "o": outside the view; "x": damaged; "t": takes
+// too long.
 class FakeReplays final : public v1::ReplayService::Service {
  public:
   grpc::Status Replay(grpc::ServerContext*,
@@ -29,6 +30,11 @@ class FakeReplays final : public v1::ReplayService::Service {
     response->set_rid(request->rid());
     if (request->rid() == "o" || request->view_id() != "v") {
       return {grpc::StatusCode::PERMISSION_DENIED, "the view does not cover it"};
+    }
+    if (request->rid() == "x" || request->rid() == "t") {
+      return {
+          request->rid() == "x" ? grpc::StatusCode::DATA_LOSS : grpc::StatusCode::DEADLINE_EXCEEDED,
+          "no answer"};
     }
     response->set_choices(1);
     response->set_tokens(12);
@@ -122,6 +128,11 @@ TEST_F(ReplayCommandsTest, AllOfATenantAndATime) {
   EXPECT_EQ(search_.asked.filter().type(), "inference.completed");
   EXPECT_EQ(search_.asked.filter().to(), "2026-11-02");
   EXPECT_TRUE(search_.asked.oldest_first());
+  // One that cannot be opened ends the run for itself alone.
+  search_.rids = {"m", "x", "t", "m"};
+  EXPECT_EQ(RunAll(), ExitCode::kVerificationFailed) << err_.str();
+  const auto damaged = nlohmann::json::parse(out_.str());
+  EXPECT_EQ(damaged["counts"], (nlohmann::json{{"match", 2}, {"damaged", 1}, {"timed_out", 1}}));
   search_.rids = {"m", "d"};
   EXPECT_EQ(RunAll(), ExitCode::kVerificationFailed);
 }

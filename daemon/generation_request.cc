@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "daemon/error_map.h"
 #include "daemon/prompt.h"
+#include "daemon/replay_record.h"
 #include "inferd/v1/generation.pb.h"
 #include "inferd/v1/replay.pb.h"
 #include "text/stop_matcher.h"
@@ -219,13 +220,11 @@ StatusOr<PreparedGeneration> PrepareAny(const Request& request,
 // Enough output for a comparison: where a choice ended by its length, that; else one more than the
 // longest, so that a choice that goes on too long is seen to.
 int32_t ReplayTokensMax(const v1::ReplayRecord& record, const ResidentModel& model) {
-  int32_t longest = 0;
-  bool by_length = false;
-  for (const v1::ReplayChoice& choice : record.choices()) {
-    longest = std::max(longest, choice.tokens_size());
-    by_length = by_length || choice.finish() == v1::FINISH_REASON_LENGTH;
-  }
-  int64_t most = int64_t{longest} + (by_length ? 0 : 1);
+  const bool by_length = std::any_of(
+      record.choices().begin(), record.choices().end(), [](const v1::ReplayChoice& choice) {
+        return choice.finish() == v1::FINISH_REASON_LENGTH;
+      });
+  int64_t most = TokensOf(record) - record.prompt_size() + (by_length ? 0 : 1);
   if (record.stopping().has_max_tokens()) {
     most = std::min<int64_t>(most, record.stopping().max_tokens());
   }

@@ -78,6 +78,14 @@ StatusOr<v1::ReplayRecord> ParseReplayRecord(std::string_view bytes) {
   return record;
 }
 
+int64_t TokensOf(const v1::ReplayRecord& record) {
+  int32_t longest = 0;
+  for (const v1::ReplayChoice& choice : record.choices()) {
+    longest = std::max(longest, choice.tokens_size());
+  }
+  return int64_t{record.prompt_size()} + longest;
+}
+
 ReplayComparison CompareReplay(const v1::ReplayRecord& record,
                                const std::vector<AnsweredChoice>& again) {
   ReplayComparison found;

@@ -22,6 +22,9 @@ std::string FinishReplayRecord(const v1::ReplayRecord& request,
 // kDataLoss for bytes that are none.
 StatusOr<v1::ReplayRecord> ParseReplayRecord(std::string_view bytes);
 
+// Of the prompt and the longest choice.
+int64_t TokensOf(const v1::ReplayRecord& record);
+
 // What a comparison found.
 struct ReplayComparison {
   v1::ReplayResult result = v1::REPLAY_RESULT_MATCH;  // or PREFIX_MATCH, or DIFFERS

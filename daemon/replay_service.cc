@@ -136,6 +136,18 @@ class Service final : public v1::ReplayService::Service {
                response);
       return OkStatus();
     }
+    const int64_t room =
+        std::min(found->model->config.context_tokens_max, found->model->kv_tokens_max);
+    if (const int64_t needed = TokensOf(record); needed > room) {
+      Conclude(
+          v1::REPLAY_RESULT_NOT_RESIDENT,
+          absl::StrFormat("prompt and answer have %d tokens, and the model is loaded with room "
+                          "for %d; load it with more",
+                          needed,
+                          room),
+          response);
+      return OkStatus();
+    }
     ASSIGN_OR_RETURN(PreparedGeneration prepared, PrepareReplay(record, found->model));
     ASSIGN_OR_RETURN(const auto again, parts_.runner.Run(std::move(prepared), caller, cancelled));
     FillComparison(CompareReplay(record, again), record, response);

@@ -32,6 +32,7 @@ class ReplayTest : public testing::Test {
           config.kv_cache_bytes_max = 24 * FakeDevice::kUnitBytes;
           config.scheduler.step_tokens_max = 64;
           view_ = ApproveReplays(config.state_directory, "local");
+          model_path_ = config.models.at(0).path;
         }),
         admin_(grpc::CreateChannel("unix:" + daemon_.state_folder() + "/admin.sock",
                                    grpc::InsecureChannelCredentials())),
@@ -72,7 +73,7 @@ class ReplayTest : public testing::Test {
     return rids;
   }
 
-  std::string view_;
+  std::string view_, model_path_;
   TestDaemon daemon_;
   const std::shared_ptr<grpc::Channel> admin_;
   const std::unique_ptr<v1::ReplayService::Stub> stub_;
@@ -119,7 +120,7 @@ TEST_F(ReplayTest, WhatACallerLeftIsComparedAsFarAsItCame) {
 }
 
 TEST_F(ReplayTest, SaysWhyNot) {
-  const std::vector<std::string> rids = Serve({LongRequest(5)}, 1);
+  const std::vector<std::string> rids = Serve({LongRequest(5), LongRequest(60)}, 2);
   v1::ReplayResponse response;
   EXPECT_EQ(Replay("01JD0000000000000000000000", rids[0], response).error_code(),
             grpc::StatusCode::NOT_FOUND)
@@ -136,6 +137,20 @@ TEST_F(ReplayTest, SaysWhyNot) {
   response = Replay(rids[0]);
   EXPECT_EQ(response.result(), v1::REPLAY_RESULT_NOT_RESIDENT);
   EXPECT_THAT(response.reason(), HasSubstr("load that version"));
+  // The same bytes, with less context than the second answer has: an end that comes too early would
+  // look like a difference.
+  grpc::ClientContext again;
+  v1::LoadModelRequest load;
+  load.set_model(kTinyModel);
+  load.set_path(model_path_);
+  load.set_context_tokens_max(64);
+  v1::LoadModelResponse loaded;
+  const grpc::Status reloaded = models->LoadModel(&again, load, &loaded);
+  ASSERT_TRUE(reloaded.ok()) << reloaded.error_message();
+  EXPECT_EQ(Replay(rids[0]).result(), v1::REPLAY_RESULT_MATCH);
+  response = Replay(rids[1]);
+  EXPECT_EQ(response.result(), v1::REPLAY_RESULT_NOT_RESIDENT);
+  EXPECT_THAT(response.reason(), HasSubstr("with room for 64"));
 }
 
 class MetadataReplayTest : public ReplayTest {
