@@ -101,12 +101,7 @@ class Engine::Impl {
 
   Status UnloadModel(ModelSlot slot, Duration drain_max)
       EXCLUDES(load_mutex_, core_mutex_, models_mutex_) {
-    MutexLock lock(load_mutex_);
-    RETURN_IF_ERROR(Find(slot).status());
-    {
-      MutexLock models_lock(models_mutex_);
-      models_[slot.value()].leaving = true;
-    }
+    RETURN_IF_ERROR(BeginLeaving(slot));
     Between([slot](Core& core) {
       core.DrainModel(slot);
       return true;
@@ -117,6 +112,10 @@ class Engine::Impl {
         [&](Core& core) { return core.RemoveModel(slot, clock_.Now() >= end, removed); })) {
       std::this_thread::sleep_for(kDrainPoll);
     }
+    // Its requests have ended, whatever is packed meanwhile. Its memory waits for that: a device
+    // takes and gives memory for one at a time.
+    MutexLock lock(load_mutex_);
+    removed = LoadedModel();
     MutexLock models_lock(models_mutex_);
     models_[slot.value()] = {};
     budget_.Give(slot);
@@ -208,6 +207,18 @@ class Engine::Impl {
 
   StatusOr<Served> Find(ModelSlot slot) EXCLUDES(models_mutex_) {
     MutexLock lock(models_mutex_);
+    return FindLocked(slot);
+  }
+
+  // Once of each model: the next finds that it is leaving.
+  Status BeginLeaving(ModelSlot slot) EXCLUDES(models_mutex_) {
+    MutexLock lock(models_mutex_);
+    RETURN_IF_ERROR(FindLocked(slot).status());
+    models_[slot.value()].leaving = true;
+    return OkStatus();
+  }
+
+  StatusOr<Served> FindLocked(ModelSlot slot) REQUIRES(models_mutex_) {
     if (slot.value() >= models_.size() || models_[slot.value()].model == nullptr) {
       return ErrorF(StatusCode::kNotFound, "no model in slot %d of this engine", slot.value());
     }
@@ -263,7 +274,7 @@ class Engine::Impl {
   const Clock& clock_;
   const EngineOptions options_;
 
-  Mutex load_mutex_;  // one load or unload at a time
+  Mutex load_mutex_;  // one takes or gives a model's memory at a time
   Mutex core_mutex_;  // of those who park, one touches the core
   Mutex models_mutex_;
   std::vector<Served> models_ GUARDED_BY(models_mutex_);  // by slot

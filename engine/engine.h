@@ -72,8 +72,10 @@ class Engine {
                                                            int64_t reserved_blocks = 0,
                                                            const std::string& version = "");
   // Takes no new requests of the model, waits until those it has are done, and frees its memory.
-  // After `drain_max` those that are left end as kError (kUnavailable). kNotFound for a slot
-  // without a model. Not from the sink; its slot is not used again.
+  // After `drain_max` those that are left end as kError (kUnavailable). Where another model is
+  // packed meanwhile they end none the later; the memory is freed, and the call returns, once that
+  // is done. kNotFound for a slot without a model, kUnavailable for one that is leaving already.
+  // Not from the sink; its slot is not used again.
   Status UnloadModel(ModelSlot model, Duration drain_max);
   void Start();
 

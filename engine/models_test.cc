@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
 #include <thread>
+#include <utility>
 
 #include "engine/engine_fixture_for_test.h"
 
@@ -77,6 +79,46 @@ TEST_F(ModelsTest, WhatIsLeftAfterTheDrainEnds) {
   EXPECT_EQ(cut.choices[0].finished->reason, FinishReason::kError);
   EXPECT_EQ(cut.choices[0].finished->error.code(), StatusCode::kUnavailable);
   EXPECT_LT(cut.choices[0].tokens.size(), 900u);
+}
+
+// Packing may take minutes; what is revoked does not answer for so long.
+TEST_F(ModelsTest, AModelLeavesWhileAnotherIsPacked) {
+  EngineUnderTest test(EngineUnderTest::WithBlocks(64, 1));
+  const ModelSlot slot = test.Load(llama_);
+  test.engine->Start();
+  test.device.set_step_time(std::chrono::milliseconds(2));
+  const StreamHandle stream = test.Submit(AskOf(slot, 50, 900));
+  test.sink.WaitForTokens(stream, 1);
+  std::promise<void> begun, go_on;
+  test.device.set_on_load([&, first = true]() mutable {
+    if (std::exchange(first, false)) {
+      begun.set_value();
+      go_on.get_future().wait();
+    }
+  });
+  std::thread loader([&] {
+    const auto other = test.engine->LoadModel("other", Digest{}, llama_.file());
+    EXPECT_TRUE(other.ok()) << other.status();
+  });
+  begun.get_future().wait();
+  std::thread unloader([&] {
+    const Status unloaded = test.engine->UnloadModel(slot, Duration::zero());
+    EXPECT_TRUE(unloaded.ok()) << unloaded;
+  });
+  // The core stands still within a tensor and has a turn after each, in which it ends the stream.
+  Status refused;
+  const TimePoint end = SystemClock().Now() + std::chrono::minutes(1);
+  do {
+    refused = test.engine->Submit(AskOf(slot, 5, 1)).status();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  } while (Message(refused).find("being taken away") == std::string_view::npos &&
+           SystemClock().Now() < end);
+  EXPECT_THAT(std::string(Message(refused)), HasSubstr("being taken away"));
+  go_on.set_value();
+  EXPECT_EQ(test.sink.WaitFor(stream).choices[0].finished->reason, FinishReason::kError);
+  loader.join();
+  unloader.join();
+  EXPECT_EQ(test.engine->Submit(AskOf(slot, 5, 5)).status().code(), StatusCode::kNotFound);
 }
 
 // Each tiny model takes a slab of weights and one of KV.

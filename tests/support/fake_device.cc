@@ -117,6 +117,7 @@ FakeDevice::FakeDevice() {
 }
 
 StatusOr<std::unique_ptr<DeviceLinear>> FakeDevice::LoadLinear(const LinearSpec& spec) {
+  on_load_();
   auto linear = std::make_unique<FakeLinear>();
   for (const TensorView& part : spec.parts) {
     linear->in = static_cast<int32_t>(part.cols);

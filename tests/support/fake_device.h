@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -33,6 +34,8 @@ class FakeDevice final : public Device {
   void set_step_time(Duration time) { step_time_ns_ = time.count(); }
   // The device is lost once this many more steps were synchronized; negative: never.
   void FailAfter(int64_t steps) { steps_left_ = steps; }
+  // Called for each tensor that is loaded from now on, on the thread that loads it.
+  void set_on_load(std::function<void()> on_load) { on_load_ = std::move(on_load); }
   int64_t num_steps() const { return num_steps_; }
   int32_t rows_in_step_max() const { return rows_in_step_max_; }  // the largest step so far
 
@@ -63,6 +66,7 @@ class FakeDevice final : public Device {
 
  private:
   DeviceCapabilities capabilities_;
+  std::function<void()> on_load_ = [] {};
   const ForwardBatch* batch_ = nullptr;  // of the step in work
   Sampler sampler_;
   std::vector<float> logits_;  // scratch of Sample
