@@ -78,10 +78,12 @@ Status Core::AddModel(LoadedModel model) {
 
 bool Core::RemoveModel(ModelSlot model, bool evict, LoadedModel& removed) {
   if (!scheduler_.RemoveModel(model).ok()) {
-    evicting_ = evict ? std::optional(model) : std::nullopt;
+    if (evict) {
+      evicting_.insert(model);
+    }
     return false;
   }
-  evicting_.reset();
+  evicting_.erase(model);
   removed = std::exchange(models_[model.value()], {});
   UpdateStats();
   return true;
@@ -96,10 +98,10 @@ void Core::Run() {
     if (stop) {
       break;
     }
-    if (evicting_.has_value()) {
+    for (const ModelSlot model : std::exchange(evicting_, {})) {
       FinishAll(FinishReason::kError,
                 ErrorF(StatusCode::kUnavailable, "the model is being taken away; try again later"),
-                std::exchange(evicting_, std::nullopt));
+                model);
     }
     if (options_.observer != nullptr) {
       options_.observer->BeforePlan(scheduler_);

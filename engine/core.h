@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -102,7 +103,7 @@ class Core {
   std::unordered_map<StreamHandle, std::unique_ptr<GenerationState>> generations_;
   std::unordered_map<SequenceId, RowOwner> owners_;
   Status failure_;  // of the device, once it is lost
-  std::optional<ModelSlot> evicting_;
+  std::set<ModelSlot> evicting_;
   BatchBuilder builder_;
   std::vector<RowOwner> row_owners_;  // of the plan in work
   std::vector<SampledToken> sampled_;

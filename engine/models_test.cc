@@ -23,6 +23,14 @@ GenerationRequest AskOf(ModelSlot model, int64_t prompt_tokens, int32_t max_toke
 
 class ModelsTest : public ::testing::Test {
  protected:
+  // A long request that the running engine has begun to answer.
+  static StreamHandle BeginLong(EngineUnderTest& test, ModelSlot model, Duration step_time) {
+    test.device.set_step_time(step_time);
+    const StreamHandle stream = test.Submit(AskOf(model, 50, 900));
+    test.sink.WaitForTokens(stream, 1);
+    return stream;
+  }
+
   const TinyModelFile llama_{"llama"};
   const TinyModelFile gemma_{"gemma2"};
 };
@@ -31,9 +39,7 @@ TEST_F(ModelsTest, RequestsGoOnWhileAModelLoads) {
   EngineUnderTest test(EngineUnderTest::WithBlocks(64, 1));
   const ModelSlot first = test.Load(llama_);
   test.engine->Start();
-  test.device.set_step_time(std::chrono::milliseconds(1));
-  const StreamHandle stream = test.Submit(AskOf(first, 50, 900));
-  test.sink.WaitForTokens(stream, 1);
+  const StreamHandle stream = BeginLong(test, first, std::chrono::milliseconds(1));
   const int64_t before = test.device.num_steps();
   const ModelSlot second = test.Load(gemma_);
   EXPECT_GE(test.device.num_steps() - before, 10);  // one between two tensors
@@ -70,9 +76,7 @@ TEST_F(ModelsTest, WhatIsLeftAfterTheDrainEnds) {
   EngineUnderTest test(EngineUnderTest::WithBlocks(64, 1));
   const ModelSlot slot = test.Load(llama_);
   test.engine->Start();
-  test.device.set_step_time(std::chrono::milliseconds(2));
-  const StreamHandle stream = test.Submit(AskOf(slot, 50, 900));
-  test.sink.WaitForTokens(stream, 1);
+  const StreamHandle stream = BeginLong(test, slot, std::chrono::milliseconds(2));
   const Status unloaded = test.engine->UnloadModel(slot, Duration::zero());
   EXPECT_TRUE(unloaded.ok()) << unloaded;
   const StreamResult cut = test.sink.WaitFor(stream);
@@ -81,14 +85,30 @@ TEST_F(ModelsTest, WhatIsLeftAfterTheDrainEnds) {
   EXPECT_LT(cut.choices[0].tokens.size(), 900u);
 }
 
+TEST_F(ModelsTest, ModelsThatLeaveTogetherKeepNobodyWaiting) {
+  EngineUnderTest test(EngineUnderTest::WithBlocks(64, 1));
+  const ModelSlot draining = test.Load(llama_);
+  const ModelSlot evicted = test.Load(llama_);
+  test.engine->Start();
+  const StreamHandle goes_on = BeginLong(test, draining, std::chrono::milliseconds(1));
+  const StreamHandle ends = BeginLong(test, evicted, std::chrono::milliseconds(1));
+  Status drained(StatusCode::kInternal, "not done");
+  std::thread drainer(
+      [&] { drained = test.engine->UnloadModel(draining, std::chrono::minutes(2)); });
+  const Status unloaded = test.engine->UnloadModel(evicted, Duration::zero());
+  EXPECT_TRUE(unloaded.ok()) << unloaded;
+  EXPECT_EQ(test.sink.WaitFor(ends).choices[0].finished->reason, FinishReason::kError);
+  EXPECT_EQ(test.sink.WaitFor(goes_on).choices[0].tokens.size(), 900u);
+  drainer.join();
+  EXPECT_TRUE(drained.ok()) << drained;
+}
+
 // Packing may take minutes; what is revoked does not answer for so long.
 TEST_F(ModelsTest, AModelLeavesWhileAnotherIsPacked) {
   EngineUnderTest test(EngineUnderTest::WithBlocks(64, 1));
   const ModelSlot slot = test.Load(llama_);
   test.engine->Start();
-  test.device.set_step_time(std::chrono::milliseconds(2));
-  const StreamHandle stream = test.Submit(AskOf(slot, 50, 900));
-  test.sink.WaitForTokens(stream, 1);
+  const StreamHandle stream = BeginLong(test, slot, std::chrono::milliseconds(2));
   std::promise<void> begun, go_on;
   test.device.set_on_load([&, first = true]() mutable {
     if (std::exchange(first, false)) {
